@@ -125,6 +125,12 @@ class InvalidDefinitions(JoblineError):
     slug = "invalid-definitions"
 
 
+class InvalidSettings(JoblineError):
+    """A function's environment lacks a setting or holds one that cannot be read."""
+
+    slug = "invalid-settings"
+
+
 class InvalidMessage(JoblineError):
     """An SQS message is not one that Jobline sends."""
 

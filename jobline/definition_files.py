@@ -1,0 +1,130 @@
+"""What `queues.toml` and the workers' `worker.toml` may say.
+
+Used on the host only (synth, tests, local mode); functions read what bundling baked. `[stages.NAME]` in a file overrides that
+file's values for one stage, table by table.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from jobline.definitions import Definitions, Permission, Queue, Retention, SecretArn, Worker
+from jobline.errors import InvalidDefinitions
+from jobline.retry import RetryPolicy
+from jobline.toml_file import Table, TomlFile, laid_over, near
+
+QUEUES_FILE: Final = "queues.toml"
+OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", "operations"})
+"""Folders under `functions/` that are no workers; `operations` is kept free, as worker and as queue, for work on many jobs."""
+
+_QUEUE_KEYS: Final = ("worker", "concurrency", "batch_size", "lanes", "max_attempts", "retry", "timeout", "stages", "retention")
+_WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissions")
+_RETENTION_FIELDS: Final = {"done": "retention_done_seconds", "others": "retention_seconds"}
+_QUEUE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_WORKER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_STAGE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")
+_VARIABLE_NAME: Final = re.compile(r"(?!AWS_|LAMBDA_|JOBLINE_)[A-Za-z][A-Za-z0-9_]+")
+
+
+def load(root: Path, stage: str) -> Definitions:
+    """What the files under `root` say for `stage`; raises InvalidDefinitions.
+
+    Every stage that `queues.toml` mentions is checked, so a mistake in `[stages.prod]` shows before prod is deployed.
+    """
+    if not _STAGE_NAME.fullmatch(stage):
+        raise InvalidDefinitions(f"{stage!r} is no name of a stage: use lower-case letters, digits and dashes, at most 20")
+    file = TomlFile(root, QUEUES_FILE)
+    document = file.read()
+    for other in file.tables(document, "stages").keys() - {stage}:
+        _definitions(file, document, other)
+    return _definitions(file, document, stage)
+
+
+def worker_file(name: str) -> str:
+    """Path of a worker's definition from the checkout's root."""
+    return f"functions/{name}/worker.toml"
+
+
+def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
+    table = _for_stage(file, document, stage)
+    if stage in document.get("stages", {}):
+        file = TomlFile(file.root, file.name, f" (with [stages.{stage}])")
+    file.know(table, ("queues", "retention"), "")
+    retention = _retention(file, table, "")
+    tables = file.tables(table, "queues")
+    if not tables:
+        raise file.wrong("queues", "there is no queue; define one with [queues.NAME]")
+    queues = {name: _queue(file, name, fields, retention) for name, fields in sorted(tables.items())}
+    queues = {name: queue for name, queue in queues.items() if queue.stages is None or stage in queue.stages}
+    workers = {queue.worker: _worker(file, queue, stage) for queue in queues.values()}
+    for queue in queues.values():
+        _check_timeout(file, queue, workers[queue.worker])
+    return file.convert({"stage": stage, "queues": queues, "workers": workers} | retention, Definitions, "")
+
+
+def _queue(file: TomlFile, name: str, table: Table, retention: Table) -> Queue:
+    key = f"queues.{name}"
+    if not _QUEUE_NAME.fullmatch(name) or name in OWN_FUNCTIONS:
+        raise file.wrong(key, "a queue's name is a lower-case letter and at most 63 of a-z 0-9 _ -, and none of Jobline's own functions'")
+    file.know(table, _QUEUE_KEYS, key)
+    if "worker" not in table:
+        raise file.wrong(f"{key}.worker", "this is missing; name the folder under functions/ that serves the queue")
+    retry = file.table(table, "retry", key)
+    file.know(retry, RetryPolicy.__struct_fields__, f"{key}.retry")
+    if {"max_attempts"} <= table.keys() & retry.keys() and table["max_attempts"] != retry["max_attempts"]:
+        raise file.wrong(f"{key}.max_attempts", "this does not agree with retry.max_attempts; give one of them")
+    fields = table | {"name": name} | retention | _retention(file, table, key)
+    fields.pop("retention", None)
+    if "timeout" in table:
+        fields["timeout"] = file.seconds(table["timeout"], f"{key}.timeout")
+    return file.convert(fields, Queue, key)
+
+
+def _worker(file: TomlFile, queue: Queue, stage: str) -> Worker:
+    key, name = f"queues.{queue.name}.worker", queue.worker
+    if not _WORKER_NAME.fullmatch(name) or name in OWN_FUNCTIONS:
+        raise file.wrong(key, f"{name!r} is no name of a worker: use a-z 0-9 and _, and none of Jobline's own functions")
+    if not (file.root / worker_file(name)).is_file():
+        folders = (found.parent.name for found in file.root.glob(worker_file("*")))
+        raise file.wrong(key, f"there is no {worker_file(name)}{near(name, folders)}")
+    own = TomlFile(file.root, worker_file(name))
+    table = _for_stage(own, own.read(), stage)
+    own.know(table, _WORKER_KEYS, "")
+    if "timeout" in table:
+        table["timeout"] = own.seconds(table["timeout"], "timeout")
+    for variable, value in own.table(table, "environment").items():
+        if not _VARIABLE_NAME.fullmatch(variable):
+            raise own.wrong(
+                f"environment.{variable}", "a name has two letters, digits or _ at least, and none begins AWS_, LAMBDA_ or JOBLINE_"
+            )
+        own.convert(value, str, f"environment.{variable}")
+    for secret, arn in own.table(table, "secrets").items():
+        own.convert(arn, SecretArn, f"secrets.{secret}")
+    for index, permission in enumerate(own.array(table, "permissions")):
+        if isinstance(permission, dict):
+            own.know(permission, Permission.__struct_fields__, f"permissions[{index}]")
+    return own.convert(table | {"name": name}, Worker, "")
+
+
+def _check_timeout(file: TomlFile, queue: Queue, worker: Worker) -> None:
+    if queue.timeout > worker.longest_job:
+        raise file.wrong(
+            f"queues.{queue.name}.timeout",
+            f"a job may take {queue.timeout} s, but {worker_file(worker.name)} stops after {worker.timeout} s; at most {worker.longest_job} s fit",
+        )
+
+
+def _retention(file: TomlFile, parent: Table, key: str) -> Table:
+    table = file.table(parent, "retention", key)
+    place = f"{key}.retention".lstrip(".")
+    file.know(table, _RETENTION_FIELDS, place)
+    seconds = {name: file.seconds(value, f"{place}.{name}") for name, value in table.items()}
+    return {_RETENTION_FIELDS[name]: file.convert(value, Retention, f"{place}.{name}") for name, value in seconds.items()}
+
+
+def _for_stage(file: TomlFile, document: Table, stage: str) -> Table:
+    """The document without its `stages`, with what they say of `stage` laid over it."""
+    values = {name: value for name, value in document.items() if name != "stages"}
+    return laid_over(values, file.tables(document, "stages").get(stage, {}))

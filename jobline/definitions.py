@@ -1,0 +1,155 @@
+"""What is deployed in one stage: its queues, its workers and how long records are kept.
+
+`queues.toml` and every `functions/<worker>/worker.toml` become one `Definitions` (see `definition_files`); bundling writes it as
+`definitions.json` into every function's asset, so that what runs and what was deployed are the same by construction.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from jobline.errors import InvalidDefinitions
+from jobline.retry import DEFAULT_RETRY, MAX_ATTEMPTS_LIMIT, RetryPolicy
+
+Lane = Literal["high", "normal", "low"]
+
+FILE_NAME: Final = "definitions.json"
+THREE_LANES: Final[tuple[Lane, ...]] = ("high", "normal", "low")
+ONE_LANE: Final[tuple[Lane, ...]] = ("normal",)
+FEWEST_FOR_THREE_LANES: Final = 6
+"""Each lane's mapping needs a `MaximumConcurrency` of at least 2 (ScalingConfig, AWS Lambda API reference)."""
+LONGEST_FUNCTION_TIMEOUT: Final = 900
+"""Seconds; Lambda's own limit (Lambda quotas)."""
+FUNCTION_HEADROOM: Final = 30
+"""Seconds of a worker's timeout that no job may use: what is left for the claim, the finish and the lease's margin."""
+WEEK: Final = 7 * 24 * 3600
+MONTH: Final = 30 * 24 * 3600
+
+Retention = Annotated[int, Meta(ge=60, le=10 * 365 * 24 * 3600)]
+SecretArn = Annotated[str, Meta(pattern=r"^arn:[a-z-]+:secretsmanager:.+")]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value that is never changed and takes no field it does not know."""
+
+
+class Permission(_Strict, frozen=True):
+    """Something that a worker's handlers may do on AWS; resources are ARNs, where `{bucket}` stands for the data bucket's."""
+
+    actions: Annotated[tuple[Annotated[str, Meta(pattern=r"^[a-z0-9-]+:[A-Za-z*]+$")], ...], Meta(min_length=1)]
+    resources: Annotated[tuple[Annotated[str, Meta(pattern=r"^(arn:|\{bucket\}|\*$)")], ...], Meta(min_length=1)]
+
+
+class Queue(_Strict, frozen=True):
+    """One queue: who serves it, how many at a time, and what its jobs get that say nothing themselves."""
+
+    name: str
+    worker: str
+    """Name of the folder under `functions/` whose handlers run this queue's jobs."""
+    concurrency: Annotated[int, Meta(ge=2, le=1000)] = 10
+    """Invocations at the same time, over all lanes."""
+    batch_size: Annotated[int, Meta(ge=1, le=10)] = 1
+    """Jobs per invocation at most: 1 is fair, more is cheaper."""
+    lanes: Literal[1, 3] = 3
+    max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] = 3
+    retry: RetryPolicy = RetryPolicy()
+    """Every field is decided: what the definition left out has `DEFAULT_RETRY`'s value."""
+    timeout: Annotated[int, Meta(ge=1, le=LONGEST_FUNCTION_TIMEOUT - FUNCTION_HEADROOM)] = 60
+    """Seconds that one attempt may take, unless the type or the job says otherwise."""
+    ordered: bool = False
+    low_latency: bool = False
+    stages: tuple[str, ...] | None = None
+    """The only stages that have this queue; `None`: every stage."""
+    retention_done_seconds: Retention = WEEK
+    """How long a finished job is kept."""
+    retention_seconds: Retention = MONTH
+    """How long a dead, cancelled or expired job is kept."""
+
+    def __post_init__(self) -> None:
+        retry = DEFAULT_RETRY.merged(RetryPolicy(max_attempts=self.max_attempts)).merged(self.retry)
+        msgspec.structs.force_setattr(self, "retry", retry)
+        msgspec.structs.force_setattr(self, "max_attempts", retry.max_attempts)
+
+    @property
+    def lane_names(self) -> tuple[Lane, ...]:
+        """The queue's lanes, most urgent first; one when asked for, when ordered, or when concurrency is too small to share."""
+        single = self.lanes == 1 or self.ordered or self.concurrency < FEWEST_FOR_THREE_LANES
+        return ONE_LANE if single else THREE_LANES
+
+    @property
+    def lane_concurrency(self) -> Mapping[Lane, int]:
+        """How many invocations each lane may have at the same time; together they are `concurrency`."""
+        return {"normal": self.concurrency} if self.lane_names == ONE_LANE else lane_shares(self.concurrency)
+
+
+class Worker(_Strict, frozen=True):
+    """One worker: a folder under `functions/` that becomes one Lambda function."""
+
+    name: str
+    memory: Annotated[int, Meta(ge=128, le=10_240)] = 512
+    """MB; CPU grows with it."""
+    timeout: Annotated[int, Meta(ge=FUNCTION_HEADROOM + 1, le=LONGEST_FUNCTION_TIMEOUT)] = 300
+    """Seconds that one invocation of the function may take; a job may take `longest_job` of them."""
+    environment: dict[str, str] = {}
+    """Settings that handlers read with `ctx.setting(name)`."""
+    secrets: dict[str, SecretArn] = {}
+    """Secrets Manager ARN by the name that handlers give to `ctx.secret(name)`."""
+    permissions: tuple[Permission, ...] = ()
+
+    @property
+    def longest_job(self) -> int:
+        """Seconds that a job on this worker may take at most."""
+        return self.timeout - FUNCTION_HEADROOM
+
+
+class Definitions(_Strict, frozen=True):
+    """Everything that the definition files say for one stage."""
+
+    stage: str
+    queues: dict[str, Queue] = {}
+    workers: dict[str, Worker] = {}
+    """Only those that serve a queue of this stage."""
+    retention_done_seconds: Retention = WEEK
+    retention_seconds: Retention = MONTH
+    """What queues get that say nothing, and records whose queue is no longer defined."""
+
+    @classmethod
+    def load(cls, root: Path, stage: str) -> Definitions:
+        """What the files under `root` say for `stage`; raises InvalidDefinitions with one sentence that names file and key."""
+        # Imported here: functions read what was baked and never need the code that reads TOML.
+        from jobline import definition_files
+
+        return definition_files.load(root, stage)
+
+    def to_json(self) -> bytes:
+        """The same bytes for the same definitions, whatever order the files had."""
+        return msgspec.json.encode(self, order="deterministic")
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Definitions:
+        """The reverse of `to_json`; raises InvalidDefinitions."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.MsgspecError as error:
+            raise InvalidDefinitions(f"{FILE_NAME}: {error}") from error
+
+    @classmethod
+    def baked(cls) -> Definitions:
+        """What was deployed with this function: the file in its asset's root."""
+        return cls.from_json((Path(os.environ["LAMBDA_TASK_ROOT"]) / FILE_NAME).read_bytes())
+
+
+def lane_shares(concurrency: int) -> Mapping[Lane, int]:
+    """How three lanes share `concurrency` (6 or more): high three tenths, low two tenths, normal the rest; each at least 2."""
+    if concurrency < FEWEST_FOR_THREE_LANES:
+        raise ValueError(f"{concurrency} cannot be shared by three lanes of at least 2")
+    high = -(-3 * concurrency // 10)
+    low = max(2, concurrency // 5)
+    return MappingProxyType({"high": high, "normal": concurrency - high - low, "low": low})

@@ -1,0 +1,229 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobline.definition_files import load
+from jobline.definitions import FUNCTION_HEADROOM, MONTH, WEEK, Definitions, Queue, lane_shares
+from jobline.errors import InvalidDefinitions
+from jobline.retry import DEFAULT_RETRY
+
+EMAILS = '[queues.emails]\nworker = "notifications"\n'
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    write(tmp_path, EMAILS)
+    write(tmp_path, "", "functions/notifications/worker.toml")
+    return tmp_path
+
+
+def write(root: Path, text: str, name: str = "queues.toml") -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def refusal(root: Path, stage: str = "dev") -> str:
+    with pytest.raises(InvalidDefinitions) as caught:
+        load(root, stage)
+    return caught.value.detail
+
+
+def test_a_queue_that_names_only_its_worker_gets_every_default(checkout: Path) -> None:
+    definitions = Definitions.load(checkout, "dev")
+    queue, worker = definitions.queues["emails"], definitions.workers["notifications"]
+    assert (queue.concurrency, queue.batch_size, queue.timeout, queue.max_attempts) == (10, 1, 60, 3)
+    assert queue.lane_names == ("high", "normal", "low")
+    assert queue.retry == DEFAULT_RETRY
+    assert (queue.retention_done_seconds, queue.retention_seconds) == (WEEK, MONTH)
+    assert (worker.memory, worker.timeout, worker.permissions) == (512, 300, ())
+
+
+def test_a_queue_says_of_retries_only_what_differs(checkout: Path) -> None:
+    write(checkout, EMAILS + 'max_attempts = 7\nretry = { backoff = "fixed", base_delay = 5000 }')
+    queue = load(checkout, "dev").queues["emails"]
+    assert queue.max_attempts == queue.retry.max_attempts == 7
+    assert (queue.retry.backoff, queue.retry.base_delay, queue.retry.jitter) == ("fixed", 5000, DEFAULT_RETRY.jitter)
+
+
+def test_attempts_may_be_given_inside_the_retry_policy(checkout: Path) -> None:
+    write(checkout, EMAILS + "retry = { max_attempts = 5 }")
+    assert load(checkout, "dev").queues["emails"].max_attempts == 5
+
+
+def test_durations_are_seconds_or_strings(checkout: Path) -> None:
+    write(checkout, '[retention]\ndone = "2d"\n' + EMAILS + 'timeout = "2m"\nretention = { others = 3600 }')
+    queue = load(checkout, "dev").queues["emails"]
+    assert (queue.timeout, queue.retention_done_seconds, queue.retention_seconds) == (120, 2 * 86400, 3600)
+
+
+def test_a_worker_file_says_what_its_handlers_may_do_and_know(checkout: Path) -> None:
+    write(
+        checkout,
+        """
+        memory = 1024
+        timeout = "5m"
+        environment = { SENDER = "jobs@example.com" }
+        secrets = { crm = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:crm-AbCdEf" }
+        [[permissions]]
+        actions = ["ses:SendEmail"]
+        resources = ["arn:aws:ses:*:*:identity/*", "{bucket}/*"]
+        """,
+        "functions/notifications/worker.toml",
+    )
+    worker = load(checkout, "dev").workers["notifications"]
+    assert (worker.memory, worker.timeout, worker.longest_job) == (1024, 300, 300 - FUNCTION_HEADROOM)
+    assert worker.environment == {"SENDER": "jobs@example.com"}
+    assert worker.permissions[0].actions == ("ses:SendEmail",)
+
+
+def test_a_stage_overrides_single_values_and_leaves_the_rest(checkout: Path) -> None:
+    write(
+        checkout,
+        EMAILS + "concurrency = 20\nretry = { base_delay = 5000 }\n[stages.prod.queues.emails]\nretry = { jitter = 0.5 }\nlanes = 1",
+    )
+    write(checkout, "memory = 256\n[stages.prod]\nmemory = 2048", "functions/notifications/worker.toml")
+    dev, prod = load(checkout, "dev"), load(checkout, "prod")
+    assert (dev.queues["emails"].lanes, prod.queues["emails"].lanes) == (3, 1)
+    assert (prod.queues["emails"].retry.base_delay, prod.queues["emails"].retry.jitter) == (5000, 0.5)
+    assert prod.queues["emails"].concurrency == 20
+    assert (dev.workers["notifications"].memory, prod.workers["notifications"].memory) == (256, 2048)
+
+
+def test_a_queue_exists_only_in_the_stages_it_names_and_so_does_its_worker(checkout: Path) -> None:
+    write(checkout, EMAILS + '[queues.probe]\nworker = "diagnostics"\nstages = ["local", "dev"]')
+    write(checkout, "", "functions/diagnostics/worker.toml")
+    assert load(checkout, "dev").queues.keys() == {"emails", "probe"}
+    prod = load(checkout, "prod")
+    assert (prod.queues.keys(), prod.workers.keys()) == ({"emails"}, {"notifications"})
+
+
+def test_what_is_baked_into_an_asset_reads_back_equal_and_does_not_depend_on_the_order_in_the_file(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = '[queues.images]\nworker = "notifications"\n'
+    write(checkout, EMAILS + images)
+    one = load(checkout, "dev")
+    write(checkout, images + EMAILS)
+    assert load(checkout, "dev").to_json() == one.to_json()
+    (checkout / "definitions.json").write_bytes(one.to_json())
+    monkeypatch.setenv("LAMBDA_TASK_ROOT", str(checkout))
+    assert Definitions.baked() == one
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "[queues.emails]\nworker = 'notifications'\nconcurency = 3",
+            "queues.emails.concurency: there is no such key; did you mean 'concurrency'?",
+        ),
+        ("[queue.emails]\nworker = 'notifications'", "queue: there is no such key; did you mean 'queues'?"),
+        (
+            "[queues.emails]\nworker = 'notification'",
+            "queues.emails.worker: there is no functions/notification/worker.toml; did you mean 'notifications'?",
+        ),
+        ("[queues.emails]\nconcurrency = 3", "queues.emails.worker: this is missing"),
+        ("[queues.emails]\nworker = 'relay'", "queues.emails.worker: 'relay' is no name of a worker"),
+        ("[queues.emails]\nworker = '../../etc'", "queues.emails.worker: '../../etc' is no name of a worker"),
+        ("[queues.emails]\nworker = 3", "queues.emails.worker: Expected `str`, got `int`"),
+        ("[queues.E-mails]\nworker = 'notifications'", "queues.E-mails: a queue's name is"),
+        ("[queues.operations]\nworker = 'notifications'", "queues.operations: a queue's name is"),
+        (EMAILS + "concurrency = 1", "queues.emails.concurrency: Expected `int` >= 2"),
+        (EMAILS + "concurrency = 'ten'", "queues.emails.concurrency: Expected `int`, got `str`"),
+        (EMAILS + "batch_size = 11", "queues.emails.batch_size: Expected `int` <= 10"),
+        (EMAILS + "lanes = 2", "queues.emails.lanes: Invalid enum value 2"),
+        (EMAILS + "retry = { jitter = 2 }", "queues.emails.retry.jitter: Expected `float` <= 1"),
+        (EMAILS + "retry = { basedelay = 2 }", "queues.emails.retry.basedelay: there is no such key; did you mean 'base_delay'?"),
+        (EMAILS + "retry = 'fast'", "queues.emails.retry: this must be a table"),
+        (
+            EMAILS + "max_attempts = 3\nretry = { max_attempts = 4 }",
+            "queues.emails.max_attempts: this does not agree with retry.max_attempts",
+        ),
+        (EMAILS + "timeout = 'soon'", "queues.emails.timeout: "),
+        (EMAILS + "timeout = true", "queues.emails.timeout: a duration is a number of seconds"),
+        (EMAILS + "timeout = 1.5", "queues.emails.timeout: whole seconds only"),
+        (
+            EMAILS + "timeout = 280",
+            "queues.emails.timeout: a job may take 280 s, but functions/notifications/worker.toml stops after 300 s",
+        ),
+        (EMAILS + "retention = { done = 1 }", "queues.emails.retention.done: Expected `int` >= 60"),
+        ("[retention]\ndone = 1\n" + EMAILS, "retention.done: Expected `int` >= 60"),
+        (
+            EMAILS + "[stages.prod.queues.emails]\nlane = 1",
+            "queues.emails.lane (with [stages.prod]): there is no such key; did you mean 'lanes'?",
+        ),
+        ("", "queues: there is no queue; define one with [queues.NAME]"),
+        ("[queues", "this is not TOML: "),
+    ],
+)
+def test_a_wrong_queues_file_is_refused_in_one_sentence_that_names_file_and_key(checkout: Path, text: str, sentence: str) -> None:
+    write(checkout, text)
+    said = refusal(checkout)
+    assert said.startswith(f"queues.toml: {sentence}")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("memroy = 256", "memroy: there is no such key; did you mean 'memory'?"),
+        ("memory = 64", "memory: Expected `int` >= 128"),
+        ("timeout = '20m'", "timeout: Expected `int` <= 900"),
+        ("environment = { A = 'x' }", "environment.A: a name has two letters"),
+        ("environment = { JOBLINE_TABLE = 'x' }", "environment.JOBLINE_TABLE: a name has two letters"),
+        ("environment = { SENDER = 1 }", "environment.SENDER: Expected `str`, got `int`"),
+        ("secrets = { crm = 'hunter2' }", "secrets.crm: Expected `str` matching regex"),
+        ("permissions = 'all'", "permissions: this must be an array"),
+        (
+            "[[permissions]]\nactions = ['s3:GetObject']\nresource = ['*']",
+            "permissions[0].resource: there is no such key; did you mean 'resources'?",
+        ),
+        ("[[permissions]]\nactions = ['GetObject']\nresources = ['*']", "permissions[0].actions[0]: Expected `str` matching regex"),
+        ("[[permissions]]\nactions = []\nresources = ['*']", "permissions[0].actions: Expected `array` of length >= 1"),
+    ],
+)
+def test_a_wrong_worker_file_is_refused_in_one_sentence_that_names_file_and_key(checkout: Path, text: str, sentence: str) -> None:
+    write(checkout, text, "functions/notifications/worker.toml")
+    assert refusal(checkout).startswith(f"functions/notifications/worker.toml: {sentence}")
+
+
+def test_a_mistake_in_another_stages_override_is_found_before_that_stage_is_deployed(checkout: Path) -> None:
+    write(checkout, EMAILS + "[stages.prod.queues.emails]\nconcurrency = 0")
+    assert refusal(checkout, "dev") == "queues.toml: queues.emails.concurrency (with [stages.prod]): Expected `int` >= 2"
+
+
+def test_a_missing_queues_file_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"queues.toml: there is no such file in {tmp_path}"
+
+
+def test_a_stage_is_a_plain_name(checkout: Path) -> None:
+    assert refusal(checkout, "Dev/1").startswith("'Dev/1' is no name of a stage")
+
+
+@pytest.mark.parametrize(("concurrency", "lanes"), [(2, 1), (5, 1), (6, 3), (10, 3)])
+def test_a_queue_too_small_to_share_has_one_lane(concurrency: int, lanes: int) -> None:
+    assert len(Queue(name="emails", worker="notifications", concurrency=concurrency).lane_names) == lanes
+
+
+def test_one_lane_has_the_whole_concurrency() -> None:
+    assert Queue(name="emails", worker="notifications", lanes=1, concurrency=40).lane_concurrency == {"normal": 40}
+
+
+@given(st.integers(6, 1000))
+def test_lanes_share_the_whole_concurrency_and_none_gets_less_than_two(concurrency: int) -> None:
+    shares = lane_shares(concurrency)
+    assert sum(shares.values()) == concurrency
+    assert min(shares.values()) >= 2
+
+
+def test_lanes_share_by_weight() -> None:
+    assert lane_shares(10) == {"high": 3, "normal": 5, "low": 2}
+    assert lane_shares(100) == {"high": 30, "normal": 50, "low": 20}
+
+
+def test_too_little_concurrency_cannot_be_shared() -> None:
+    with pytest.raises(ValueError, match="cannot be shared"):
+        lane_shares(5)

@@ -1,0 +1,77 @@
+# Everything a machine needs beyond Python >= 3.11 and make is installed by these rules, from PyPI, pinned and hashed.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+# Byte code makes the CDK app start in half the time; an environment that forbids it would pay that at every run.
+unexport PYTHONDONTWRITEBYTECODE
+
+STAGE ?= dev
+UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.txt)
+PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PATH
+# No Python is ever downloaded: the one that is here, or a clear word that there is none.
+export UV_PYTHON_DOWNLOADS := never
+UV := .venv/bin/uv
+RUN := .venv/bin/python
+
+.PHONY: help demo dev test check lint types layers test-newest deploy destroy lock format clean
+
+help: ## Print these targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+demo: .venv/.installed .ministack/.installed ## Local AWS, real deploy, real jobs, their results; then everything is stopped
+	@$(RUN) -m jobline.demo
+
+dev: .venv/.installed .ministack/.installed ## The same stack left running, redeployed when a file changes; Ctrl-C stops it
+	@$(RUN) -m jobline.local_aws
+
+test: .venv/.installed .ministack/.installed ## All tests: unit, moto, infra, end to end on a local AWS
+	@$(RUN) -m pytest
+
+check: lint types layers test-newest test ## What CI runs: lint, types, layers, the quick tests on the newest Python here, all tests
+
+lint: .venv/.installed ## ruff: rules and format
+	@ruff check .
+	@ruff format --check .
+
+types: .venv/.installed ## mypy, strict
+	@mypy
+
+layers: .venv/.installed ## import-linter: who may import whom
+	@lint-imports
+
+test-newest: .venv/.installed ## The quick tests on the newest Python found (Lambda runs 3.13)
+	@sh .ci/test-newest
+
+format: .venv/.installed ## Let ruff mend what it can
+	@ruff check --fix .
+	@ruff format .
+
+deploy: .venv/.installed ## Deploy STAGE (default dev) into the AWS account of your credentials
+	cdk deploy --require-approval broadening -c stage=$(STAGE)
+
+destroy: .venv/.installed ## Remove STAGE from the AWS account of your credentials
+	cdk destroy -c stage=$(STAGE)
+
+lock: .venv/bin/uv ## Compile the lock files anew from pyproject.toml and functions/*/requirements.txt
+	@.ci/lock
+
+clean: ## Remove everything that make installed or built
+	rm -rf .venv .ministack .jobline .cache cdk.out build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# ---- installation: each stamp is as new as what it was made from, so a second run does nothing ----
+
+.venv/.installed: requirements.txt requirements-dev.txt pyproject.toml .venv/bin/uv
+	@echo "Installing the pinned tools into .venv"
+	@$(UV) pip sync -q --require-hashes --python .venv requirements.txt requirements-dev.txt
+	@$(UV) pip install -q --no-deps --python .venv -e .
+	@touch $@
+
+.ministack/.installed: requirements-emulator.txt .venv/bin/uv
+	@echo "Installing the local AWS into .ministack"
+	@$(UV) venv -q --clear --python .venv/bin/python .ministack
+	@$(UV) pip sync -q --require-hashes --python .ministack requirements-emulator.txt
+	@touch $@
+
+.venv/bin/uv:
+	@.ci/make-venv "$(UV_VERSION)"

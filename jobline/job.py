@@ -173,7 +173,7 @@ class Job:
         """Whether the ticker, not the relay, will deliver this waiting job: decided by the write that made it wait (R2)."""
         if self.status is Status.SCHEDULED:
             return True
-        return self.status is Status.FAILED and self.attention_at is not None and self.attention_at == self.scheduled_at
+        return self.status is Status.FAILED and self.attention_at == min(self.scheduled_at, self.expires_at)
 
     def gone(self, now: datetime) -> bool:
         """Whether the record's retention is over: DynamoDB deletes late, so readers must not show it any more."""

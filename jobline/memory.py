@@ -1,0 +1,140 @@
+"""The table in memory: the same answers as `store.JobStore`, for tests and for trying handlers without AWS.
+
+It interprets `Write` directly, keeps the change feed that DynamoDB's stream would carry, and holds nothing but jobs and bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from jobline.job import Job
+from jobline.shards import attention_partitions, queue_partition, queue_partitions
+from jobline.store import Key, Outcome, Page, Position, merge
+from jobline.transitions import Condition, Write
+
+
+class Change(NamedTuple):
+    """One entry of the change feed: the record before and after; `None` where there was or is none."""
+
+    before: Job | None
+    after: Job | None
+
+
+class MemoryStore:
+    """A `store.Store` that lives in this process."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.changes: list[Change] = []
+
+    def get(self, job_id: str) -> Job | None:
+        return self.jobs.get(job_id)
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}
+
+    def create(self, job: Job, *, now: datetime) -> Outcome:
+        job = replace(job, queue_shard=queue_partition(job.queue, job.id))
+        existing = self.jobs.get(job.id)
+        if existing is not None and not existing.gone(now):
+            return Outcome(False, existing)
+        if existing is not None:
+            job = replace(job, token=existing.token, dispatch=existing.dispatch + 1, rev=existing.rev + 1)
+        self._record(existing, job)
+        return Outcome(True, job)
+
+    def apply(self, job_id: str, write: Write) -> Outcome:
+        job = self.jobs.get(job_id)
+        if job is None or not all(holds(condition, job) for condition in write.when):
+            return Outcome(False, job)
+        changed = applied(job, write)
+        self._record(job, changed)
+        return Outcome(True, changed)
+
+    def remove(self, job_id: str) -> None:
+        """What DynamoDB does to a record some time after its `ttl`."""
+        self.changes.append(Change(self.jobs.pop(job_id), None))
+
+    def _record(self, before: Job | None, after: Job) -> None:
+        self.jobs[after.id] = after
+        if before != after:
+            self.changes.append(Change(before, after))
+
+    def page_by_queue(
+        self, queue: str, *, limit: int, start: Position | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Page:
+        keys = {job.id: (job.queue_shard, Key(job.id, job.created_at)) for job in self.jobs.values()}
+        return _page(list(keys.values()), queue_partitions(queue), limit, start, newest_first=True, since=since, until=until)
+
+    def page_by_attention(
+        self, queue: str, kind: str, *, limit: int, start: Position | None = None, until: datetime | None = None, newest_first: bool = False
+    ) -> Page:
+        keys = [(job.attention, Key(job.id, job.attention_at)) for job in self.jobs.values() if job.attention and job.attention_at]
+        return _page(keys, attention_partitions(queue, kind), limit, start, newest_first=newest_first, since=None, until=until)
+
+    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
+        keys = sorted((Key(job.id, job.created_at) for job in self.jobs.values() if job.queue_shard == partition), key=_order)
+        unread = [key for key in keys if key.at <= until and (after is None or _order(key) > _order(after))]
+        return tuple(unread[:limit])
+
+
+def _order(key: Key) -> tuple[datetime, str]:
+    return (key.at, key.id)
+
+
+def _page(
+    entries: Sequence[tuple[str, Key]],
+    partitions: tuple[str, ...],
+    limit: int,
+    start: Position | None,
+    *,
+    newest_first: bool,
+    since: datetime | None,
+    until: datetime | None,
+) -> Page:
+    position = dict(start or {})
+    found: dict[str, tuple[Key, ...]] = {}
+    more = set()
+    for partition in partitions:
+        after = position.get(partition)
+        if partition in position and after is None:
+            continue
+        keys = sorted((key for home, key in entries if home == partition), key=_order, reverse=newest_first)
+        keys = [key for key in keys if (since is None or key.at >= since) and (until is None or key.at <= until)]
+        if after is not None:
+            keys = [key for key in keys if (_order(key) < _order(after) if newest_first else _order(key) > _order(after))]
+        found[partition] = tuple(keys[:limit])
+        if len(keys) > limit:
+            more.add(partition)
+    return merge(found, more, position, limit, newest_first=newest_first)
+
+
+def holds(condition: Condition, job: Job) -> bool:
+    """Whether one condition holds of a record, as DynamoDB would judge it: a missing field satisfies only `missing`."""
+    field, operator, wanted = condition
+    value: Any = getattr(job, field)
+    if operator == "missing":
+        return value is None or value is False or value == ()
+    if value is None or value is False:
+        return False
+    if operator == "in":
+        return value in wanted
+    if operator == "=":
+        return bool(value == wanted)
+    return bool(value <= wanted if operator == "<=" else value > wanted)
+
+
+_EMPTY: dict[str, Any] = {"cancel_requested": False, "solo": False, "history": (), "tags": ()}
+
+
+def applied(job: Job, write: Write) -> Job:
+    """The record after an unconditional application of `write`."""
+    fields: dict[str, Any] = {name: _EMPTY.get(name) for name in write.remove if name not in write.set}
+    fields |= write.set
+    fields |= {name: getattr(job, name) + amount for name, amount in write.add.items()}
+    if write.note is not None:
+        fields["history"] = (*job.history, write.note)
+    return replace(job, **fields)

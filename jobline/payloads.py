@@ -1,0 +1,110 @@
+"""Bodies: payloads and results, as JSON text, where their size puts them.
+
+Small ones ride in the record; larger ones are an item of their own, written once, so that no transition pays for them again;
+the largest are objects in S3. A reference says where, and carries a checksum that is checked on every read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from jobline.aws import aws_errors
+from jobline.errors import CorruptRecord
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+INLINE_LIMIT = 400
+"""Bytes of payload (and, again, of result) that still let a whole record stay within one write unit of 1 KB."""
+ITEM_LIMIT = 100 * 1024
+"""Bytes above which a body goes to S3 instead of an item of its own."""
+
+Kind = Literal["payload", "result"]
+
+
+class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a body is kept: exactly one of `item` (a key of the table) and `object` (a key of the bucket)."""
+
+    sha256: str
+    size: int
+    item: str | None = None
+    object: str | None = None
+
+
+class Placed(NamedTuple):
+    """A body as the record holds it: its text, or the reference to it (JSON text); `None` is the other one."""
+
+    inline: str | None
+    reference: str | None
+
+
+class Bodies:
+    """Puts bodies away and brings them back."""
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str, s3: S3Client | None = None, bucket: str = "") -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._s3 = s3
+        self._bucket = bucket
+
+    def put(self, job_id: str, kind: Kind, text: str, *, version: str = "") -> Placed:
+        """Puts `text` where its size belongs; called before the write that refers to it.
+
+        The key holds the content's digest, so putting the same body again overwrites it with itself.
+        """
+        data = text.encode()
+        if len(data) <= INLINE_LIMIT:
+            return Placed(text, None)
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{kind}#{version}{digest[:16]}"
+        if len(data) <= ITEM_LIMIT:
+            reference = Reference(sha256=digest, size=len(data), item=f"{job_id}#{name}")
+            with aws_errors(f"storing a {kind}"):
+                self._dynamodb.put_item(TableName=self._table, Item={"id": {"S": reference.item or ""}, "body": {"S": text}})
+        else:
+            reference = Reference(sha256=digest, size=len(data), object=f"bodies/{job_id}/{name.replace('#', '-')}.json")
+            with aws_errors(f"storing a {kind}"):
+                self._client().put_object(Bucket=self._bucket, Key=reference.object or "", Body=data, ContentType="application/json")
+        return Placed(None, msgspec.json.encode(reference).decode())
+
+    def load(self, inline: str | None, reference: str | None) -> str | None:
+        """The body's text, from the record or from where it is kept; `None` when there is none.
+
+        Raises `CorruptRecord` when it is gone or is not what was put.
+        """
+        if reference is None:
+            return inline
+        where = msgspec.json.decode(reference, type=Reference)
+        data = self._read(where)
+        if data is None or hashlib.sha256(data).hexdigest() != where.sha256:
+            raise CorruptRecord(f"the body {where.item or where.object} is {'missing' if data is None else 'not what was stored'}")
+        return data.decode()
+
+    def delete(self, reference: str) -> None:
+        """Removes a body that no record refers to any more; removing it again changes nothing."""
+        where = msgspec.json.decode(reference, type=Reference)
+        with aws_errors("removing a body"):
+            if where.item is not None:
+                self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": where.item}})
+            else:
+                self._client().delete_object(Bucket=self._bucket, Key=where.object or "")
+
+    def _read(self, where: Reference) -> bytes | None:
+        with aws_errors("reading a body"):
+            if where.item is not None:
+                answer: Any = self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": where.item}}, ConsistentRead=True)
+                return answer["Item"]["body"]["S"].encode() if "Item" in answer else None
+            client = self._client()
+            try:
+                return client.get_object(Bucket=self._bucket, Key=where.object or "")["Body"].read()
+            except client.exceptions.NoSuchKey:
+                return None
+
+    def _client(self) -> S3Client:
+        if self._s3 is None:
+            raise CorruptRecord("a body is kept in S3, but this function was given no bucket")
+        return self._s3

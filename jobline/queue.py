@@ -1,0 +1,77 @@
+"""SQS: sending messages to lanes and hiding messages that cannot run yet. The client is an argument; names are the stack's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobline.aws import aws_errors, is_transient
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+LONGEST_HIDING = timedelta(hours=12)
+"""SQS keeps a message hidden for 12 hours in all (ChangeMessageVisibility, Amazon SQS API reference)."""
+BATCH = 10
+"""Entries per SendMessageBatch (Amazon SQS quotas)."""
+
+
+class Sending(NamedTuple):
+    """One message to send: its body, when it should become visible, and SQS's fairness group."""
+
+    body: str
+    delay_seconds: int = 0
+    group: str | None = None
+
+
+class Queues:
+    """The lanes' queues of one deployment."""
+
+    def __init__(self, sqs: SQSClient, url_base: str) -> None:
+        self._sqs = sqs
+        self._url_base = url_base
+
+    def url(self, name: str) -> str:
+        """The URL of the SQS queue with this name."""
+        return self._url_base + name
+
+    def send(self, name: str, sendings: Sequence[Sending]) -> list[bool]:
+        """Sends up to ten messages in one request; says of each whether SQS took it.
+
+        Raises `Unavailable` when the request as a whole did not succeed.
+        """
+        entries: list[Any] = []
+        for number, sending in enumerate(sendings):
+            entry = {"Id": str(number), "MessageBody": sending.body, "DelaySeconds": sending.delay_seconds}
+            if sending.group is not None:
+                entry["MessageGroupId"] = sending.group
+            entries.append(entry)
+        with aws_errors("sending to SQS"):
+            answer = self._sqs.send_message_batch(QueueUrl=self.url(name), Entries=entries)
+        sent = {entry["Id"] for entry in answer.get("Successful", ())}
+        return [str(number) in sent for number in range(len(sendings))]
+
+    def hide(self, name: str, receipt_handle: str, until: datetime, now: datetime) -> bool:
+        """Hides a received message until a moment (at most 12 hours); whether SQS took it.
+
+        Nothing may depend on it (R29), so a failure is an answer and not an error; a programming error still raises.
+        """
+        seconds = max(0, min(until - now, LONGEST_HIDING) // timedelta(seconds=1) + 1) if until > now else 0
+        try:
+            self._sqs.change_message_visibility(
+                QueueUrl=self.url(name), ReceiptHandle=receipt_handle, VisibilityTimeout=min(seconds, 43_200)
+            )
+        except (BotoCoreError, ClientError) as error:
+            if is_transient(error) or _message_is_gone(error):
+                return False
+            raise
+        return True
+
+
+def _message_is_gone(error: Exception) -> bool:
+    """Deleted meanwhile, or hidden for twelve hours already: SQS will show it by itself or never."""
+    code = error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
+    return code.removeprefix("AWS.SimpleQueueService.") in {"MessageNotInflight", "ReceiptHandleIsInvalid", "InvalidParameterValue"}

@@ -1,0 +1,269 @@
+"""The table of jobs: the only place that reads and writes job records in DynamoDB.
+
+Every change is one conditional write (`transitions.Write`). The client is an argument; its errors become ours here:
+throttling, server and network errors are `Unavailable`, and the caller may repeat the call.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from jobline import records
+from jobline.aws import aws_errors
+from jobline.errors import Unavailable
+from jobline.expressions import update_expression
+from jobline.job import Job
+from jobline.records import decode, encode, instant, milliseconds
+from jobline.shards import attention_partitions, queue_partition, queue_partitions
+from jobline.transitions import Write
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+
+class Outcome(NamedTuple):
+    """What a conditional write came to: applied and the new record, or refused and the record that refused it (`None`: absent)."""
+
+    applied: bool
+    job: Job | None
+
+
+class Key(NamedTuple):
+    """A place in an index: a job's id and its range key."""
+
+    id: str
+    at: datetime
+
+
+Position = Mapping[str, Key | None]
+"""Where a listing goes on: partition → last key read, or `None` when that partition is exhausted; an absent one is unread."""
+
+
+class Page(NamedTuple):
+    keys: tuple[Key, ...]
+    next: Position | None
+    """`None` when there is nothing more."""
+
+
+class Store(Protocol):
+    """What the rest of Jobline asks of the table; `JobStore` and `memory.MemoryStore` give the same answers."""
+
+    def get(self, job_id: str) -> Job | None:
+        """The record now (strongly consistent), or `None`."""
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """The records that exist, by id (strongly consistent)."""
+
+    def create(self, job: Job, *, now: datetime) -> Outcome:
+        """Writes a new record, or replaces one whose retention is over; refused by any other record of that id."""
+
+    def apply(self, job_id: str, write: Write) -> Outcome:
+        """Applies one conditional write."""
+
+    def page_by_queue(
+        self, queue: str, *, limit: int, start: Position | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Page:
+        """The queue's jobs, newest first, created in [since, until]."""
+
+    def page_by_attention(
+        self, queue: str, kind: str, *, limit: int, start: Position | None = None, until: datetime | None = None, newest_first: bool = False
+    ) -> Page:
+        """Jobs off the straight path, in the order in which somebody must look, up to `until`."""
+
+    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
+        """Keys of one `by_queue` partition, oldest first, created after `after` and up to `until`."""
+
+
+class JobStore:
+    """The table in DynamoDB."""
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
+        self.dynamodb = dynamodb
+        self.table = table
+
+    def get(self, job_id: str) -> Job | None:
+        with aws_errors("reading a job"):
+            answer = self.dynamodb.get_item(TableName=self.table, Key={"id": {"S": job_id}}, ConsistentRead=True)
+        item = answer.get("Item")
+        return decode(item) if item is not None and records.is_job(item) else None
+
+    def get_many(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        jobs: dict[str, Job] = {}
+        keys = [{"id": {"S": job_id}} for job_id in dict.fromkeys(job_ids)]
+        while keys:
+            chunk, keys = keys[:100], keys[100:]
+            with aws_errors("reading jobs"):
+                answer = self.dynamodb.batch_get_item(RequestItems={self.table: {"Keys": chunk, "ConsistentRead": True}})
+            read = [decode(item) for item in answer["Responses"].get(self.table, ()) if records.is_job(item)]
+            jobs |= {job.id: job for job in read}
+            left: Any = answer.get("UnprocessedKeys", {})
+            unread = left.get(self.table, {}).get("Keys", [])
+            if unread and len(unread) == len(chunk):
+                raise Unavailable("reading jobs: DynamoDB processed none of the keys")
+            keys = [*unread, *keys]
+        return jobs
+
+    def create(self, job: Job, *, now: datetime) -> Outcome:
+        job = replace(job, queue_shard=queue_partition(job.queue, job.id))
+        refused = self._put(job, {"ConditionExpression": "attribute_not_exists(id)"})
+        if refused is None:
+            return Outcome(True, job)
+        if not refused.gone(now):
+            return Outcome(False, refused)
+        renewed = replace(job, token=refused.token, dispatch=refused.dispatch + 1, rev=refused.rev + 1)
+        still = {
+            "ConditionExpression": "#ttl = :ttl AND #rev = :rev",
+            "ExpressionAttributeNames": {"#ttl": "ttl", "#rev": "rev"},
+            "ExpressionAttributeValues": {":ttl": {"N": str(refused.ttl)}, ":rev": {"N": str(refused.rev)}},
+        }
+        beaten = self._put(renewed, still)
+        return Outcome(True, renewed) if beaten is None else Outcome(False, beaten)
+
+    def _put(self, job: Job, condition: dict[str, Any]) -> Job | None:
+        """Puts the record; the record that refused it, if one did."""
+        try:
+            with aws_errors("creating a job"):
+                self.dynamodb.put_item(TableName=self.table, Item=encode(job), ReturnValuesOnConditionCheckFailure="ALL_OLD", **condition)
+        except self.dynamodb.exceptions.ConditionalCheckFailedException as error:
+            return self._refused_by(job.id, error)
+        return None
+
+    def _refused_by(self, job_id: str, error: ClientError) -> Job:
+        item: Any = error.response.get("Item")
+        existing = decode(item) if item else self.get(job_id)
+        if existing is None:
+            raise Unavailable("creating a job: its id was taken and is free again") from error
+        return existing
+
+    def apply(self, job_id: str, write: Write) -> Outcome:
+        try:
+            with aws_errors(write.event):
+                answer = self.dynamodb.update_item(
+                    TableName=self.table,
+                    Key={"id": {"S": job_id}},
+                    ReturnValues="ALL_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                    **update_expression(write),
+                )
+        except self.dynamodb.exceptions.ConditionalCheckFailedException as error:
+            item: Any = error.response.get("Item")
+            return Outcome(False, decode(item) if item and records.is_job(item) else None)
+        return Outcome(True, decode(answer["Attributes"]))
+
+    def page_by_queue(
+        self, queue: str, *, limit: int, start: Position | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> Page:
+        return self._page("by_queue", queue_partitions(queue), limit, start, newest_first=True, since=since, until=until)
+
+    def page_by_attention(
+        self, queue: str, kind: str, *, limit: int, start: Position | None = None, until: datetime | None = None, newest_first: bool = False
+    ) -> Page:
+        return self._page(
+            "by_attention", attention_partitions(queue, kind), limit, start, newest_first=newest_first, since=None, until=until
+        )
+
+    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
+        keys, _ = self._query("by_queue", partition, limit, after, newest_first=False, since=None, until=until)
+        return keys
+
+    def _page(
+        self,
+        index: str,
+        partitions: tuple[str, ...],
+        limit: int,
+        start: Position | None,
+        *,
+        newest_first: bool,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Page:
+        position: dict[str, Key | None] = dict(start or {})
+        found: dict[str, tuple[Key, ...]] = {}
+        more: set[str] = set()
+        for partition in partitions:
+            if partition in position and position[partition] is None:
+                continue
+            keys, unfinished = self._query(
+                index, partition, limit, position.get(partition), newest_first=newest_first, since=since, until=until
+            )
+            found[partition] = keys
+            if unfinished:
+                more.add(partition)
+        return merge(found, more, position, limit, newest_first=newest_first)
+
+    def _query(
+        self,
+        index: str,
+        partition: str,
+        limit: int,
+        after: Key | None,
+        *,
+        newest_first: bool,
+        since: datetime | None,
+        until: datetime | None,
+    ) -> tuple[tuple[Key, ...], bool]:
+        """At most `limit` keys of one partition, and whether there may be more."""
+        hash_name, range_name = INDEX_KEYS[index]
+        names = {"#hash": hash_name}
+        values: dict[str, Any] = {":hash": {"S": partition}}
+        condition = "#hash = :hash"
+        if since is not None or until is not None:
+            names["#range"] = range_name
+            low = 0 if since is None else milliseconds(since)
+            high = 253_402_300_799_999 if until is None else milliseconds(until)
+            values |= {":low": {"N": str(low)}, ":high": {"N": str(high)}}
+            condition += " AND #range BETWEEN :low AND :high"
+        request: dict[str, Any] = {}
+        if after is not None:
+            request["ExclusiveStartKey"] = {
+                "id": {"S": after.id},
+                hash_name: {"S": partition},
+                range_name: {"N": str(milliseconds(after.at))},
+            }
+        with aws_errors(f"listing {index}"):
+            answer = self.dynamodb.query(
+                TableName=self.table,
+                IndexName=index,
+                KeyConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+                ScanIndexForward=not newest_first,
+                Limit=limit,
+                **request,
+            )
+        keys = tuple(Key(item["id"]["S"], instant(int(item[range_name]["N"]))) for item in answer["Items"])
+        return keys, "LastEvaluatedKey" in answer
+
+
+INDEX_KEYS = {"by_queue": ("queue_shard", "created_at"), "by_attention": ("attention", "attention_at")}
+"""Index → (hash key, range key); both project keys only."""
+
+
+def merge(
+    found: Mapping[str, tuple[Key, ...]], more: set[str], position: Mapping[str, Key | None], limit: int, *, newest_first: bool
+) -> Page:
+    """One page out of several partitions' keys, in order, and where each of them goes on."""
+    after = dict(position)
+    order = heapq.merge(
+        *([(key, partition) for key in keys] for partition, keys in found.items()),
+        key=lambda pair: (pair[0].at, pair[0].id),
+        reverse=newest_first,
+    )
+    page: list[Key] = []
+    taken = dict.fromkeys(found, 0)
+    for key, partition in order:
+        if len(page) == limit:
+            break
+        page.append(key)
+        taken[partition] += 1
+        after[partition] = key
+    for partition, keys in found.items():
+        if taken[partition] == len(keys) and partition not in more:
+            after[partition] = None
+    unfinished = any(taken[partition] < len(keys) or partition in more for partition, keys in found.items())
+    return Page(tuple(page), after if unfinished else None)

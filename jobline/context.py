@@ -1,0 +1,211 @@
+"""What a handler is given beside its payload: its job, its time, its settings and secrets, and a way to report back."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
+
+from jobline.errors import InvalidSettings
+from jobline.job import Job
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sesv2 import SESV2Client
+
+SECRET_FRESH_FOR: Final = timedelta(minutes=5)
+"""How long a secret is kept before it is read again: a rotated one is in use everywhere after this time."""
+LONGEST_NOTE: Final = 200
+"""Characters of a progress note that are kept."""
+_REQUIRED: Final = object()
+
+T = TypeVar("T")
+
+Clock = Callable[[], datetime]
+"""Tells the time, aware UTC."""
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+class Lease(Protocol):
+    """The one thing a running job may say to its record; the worker runtime gives it."""
+
+    def progress(self, percent: float, note: str) -> bool:
+        """Stores the progress; true when somebody has asked for the job to be cancelled."""
+        ...
+
+    def cancelled(self) -> bool:
+        """Whether somebody has asked for the job to be cancelled."""
+        ...
+
+
+class Toolbox:
+    """What one worker process keeps for all its jobs: AWS clients, settings, secrets, the data bucket."""
+
+    def __init__(
+        self,
+        *,
+        client: Callable[[str], Any],
+        stage: str,
+        bucket: str,
+        settings: Mapping[str, str],
+        secrets: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        """`client` makes a low-level boto3 client of a service; `settings` is the environment; `secrets` has the ARN of each name."""
+        self.stage = stage
+        self.bucket = bucket
+        self._make_client = client
+        self._settings = settings
+        self._arns = secrets
+        self._clock = clock
+        self._clients: dict[str, Any] = {}
+        self._secrets: dict[str, tuple[datetime, str]] = {}
+        self._lock = Lock()
+
+    def aws(self, service: str) -> Any:
+        """The client of `service`, made when it is first asked for."""
+        with (
+            self._lock
+        ):  # boto3's session is not thread-safe while it makes a client (boto3 guide, "Multithreading or multiprocessing with clients")
+            if service not in self._clients:
+                self._clients[service] = self._make_client(service)
+            return self._clients[service]
+
+    def secret(self, name: str) -> str | None:
+        """The secret's text, at most five minutes old; `None` when the worker declares no such secret."""
+        if name not in self._arns:
+            return None
+        read_at, text = self._secrets.get(name, (None, ""))
+        now = self._clock()
+        if read_at is None or now - read_at >= SECRET_FRESH_FOR:
+            # Imported here: botocore is the dearest import of a worker, and few handlers have secrets.
+            from jobline.aws import aws_errors
+
+            with aws_errors(f"secret {name}"):
+                text = self.aws("secretsmanager").get_secret_value(SecretId=self._arns[name])["SecretString"]
+            self._secrets[name] = (now, text)
+        return text
+
+    def setting(self, name: str) -> str | None:
+        """The setting's value; `None` when there is no such setting."""
+        return self._settings.get(name)
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """One attempt of one job, as its handler sees it. `jobline.testing.make_context` makes one for a handler's own tests."""
+
+    job: Job = field(repr=False)
+    """The record as it was claimed. Handlers use the attributes below; the record's shape may change."""
+    attempt: int
+    """1 for the first, and again after a retry by hand."""
+    deadline: datetime
+    """When this attempt is stopped."""
+    lease: Lease = field(repr=False)
+    tools: Toolbox = field(repr=False)
+    clock: Clock = field(repr=False)
+    logger: Log = field(repr=False)
+    _cancelled: bool = field(init=False, default=False)
+
+    @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
+    def queue(self) -> str:
+        return self.job.queue
+
+    @property
+    def type(self) -> str:
+        return self.job.type
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.job.tags
+
+    @property
+    def max_attempts(self) -> int:
+        return self.job.max_attempts
+
+    @property
+    def starts(self) -> int:
+        """How often the job was started in its whole life, this start included; unlike `attempt` it is never reset."""
+        return self.job.token
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same on every attempt of this job, and no other job's: what makes an effect happen once."""
+        return self.job.id
+
+    @property
+    def stage(self) -> str:
+        return self.tools.stage
+
+    @property
+    def bucket(self) -> str:
+        """Name of the deployment's data bucket."""
+        return self.tools.bucket
+
+    def remaining(self) -> float:
+        """Seconds until the deadline; 0 when it has passed."""
+        return max(0.0, (self.deadline - self.clock()).total_seconds())
+
+    def progress(self, percent: float, note: str = "") -> None:
+        """Reports how far the work is, 0 to 100, with a few words; every report is one write of the record.
+
+        Raises ValueError when `percent` is no such number. Only the first 200 characters of `note` are kept.
+        """
+        if not math.isfinite(percent) or not 0 <= percent <= 100:
+            raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
+        if self.lease.progress(percent, note[:LONGEST_NOTE]):
+            self._cancelled = True
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has asked for the job to be cancelled; a handler that can stop half-way then raises `Cancel`."""
+        self._cancelled = self._cancelled or self.lease.cancelled()
+        return self._cancelled
+
+    @overload
+    def aws(self, service: Literal["s3"]) -> S3Client: ...
+    @overload
+    def aws(self, service: Literal["sesv2"]) -> SESV2Client: ...
+    @overload
+    def aws(self, service: str) -> Any: ...
+    def aws(self, service: str) -> Any:
+        """The low-level boto3 client of `service`; made once per process. `worker.toml` must permit what it is used for."""
+        return self.tools.aws(service)
+
+    @overload
+    def secret(self, name: str) -> str: ...
+    @overload
+    def secret(self, name: str, default: T) -> str | T: ...
+    def secret(self, name: str, default: Any = _REQUIRED) -> Any:
+        """The text of a secret that `worker.toml` declares under `[secrets]`, at most five minutes old.
+
+        One that is not declared: `default` when that was given, else InvalidSettings. Raises Unavailable when it cannot be read now.
+        """
+        return _found(self.tools.secret(name), default, f"[secrets] of worker.toml has no {name!r}")
+
+    @overload
+    def setting(self, name: str) -> str: ...
+    @overload
+    def setting(self, name: str, default: T) -> str | T: ...
+    def setting(self, name: str, default: Any = _REQUIRED) -> Any:
+        """A value that `worker.toml` declares under `[environment]`.
+
+        One that is not declared: `default` when that was given, else InvalidSettings.
+        """
+        return _found(self.tools.setting(name), default, f"[environment] of worker.toml has no {name!r}")
+
+
+def _found(value: str | None, default: Any, missing: str) -> Any:
+    if value is not None:
+        return value
+    if default is _REQUIRED:
+        raise InvalidSettings(missing)
+    return default

@@ -1,0 +1,89 @@
+"""What tests of handlers need: a `Context` without a queue.
+
+ctx = make_context("image_resize", client=lambda service: boto3.client(service), bucket="pictures")
+assert image_resize(ImageResize(source="cat.jpg", sizes=[Size(width=100)]), ctx) == {...}
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jobline.context import Clock, Context, Toolbox
+from jobline.job import Job, Status
+
+SOME_ID = "0197a000-0000-7000-8000-000000000001"
+
+
+@dataclass
+class RecordedLease:
+    """Keeps what the handler reported; set `cancel_requested` to play somebody who wants the job cancelled."""
+
+    reports: list[tuple[float, str]] = field(default_factory=list)
+    """Every progress report: percent and note."""
+    cancel_requested: bool = False
+
+    def progress(self, percent: float, note: str) -> bool:
+        self.reports.append((percent, note))
+        return self.cancel_requested
+
+    def cancelled(self) -> bool:
+        return self.cancel_requested
+
+
+class _TestToolbox(Toolbox):
+    """A toolbox whose secrets are given as texts."""
+
+    def secret(self, name: str) -> str | None:
+        return self._arns.get(name)
+
+
+def _no_client(service: str) -> Any:
+    raise AssertionError(f"the handler uses {service}: give make_context a client= factory (for example moto's boto3.client)")
+
+
+def make_context(
+    type: str = "test",
+    *,
+    id: str = SOME_ID,
+    attempt: int = 1,
+    starts: int | None = None,
+    max_attempts: int = 3,
+    timeout: int = 60,
+    tags: tuple[str, ...] = (),
+    stage: str = "local",
+    bucket: str = "test-bucket",
+    client: Callable[[str], Any] = _no_client,
+    settings: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
+    lease: RecordedLease | None = None,
+    clock: Clock | None = None,
+) -> Context:
+    """The context of one attempt that began now. `secrets` has the text of each name; `starts` is `attempt` when left out."""
+    clock = clock or (lambda: datetime.now(UTC))
+    now = clock()
+    job = Job(
+        id=id,
+        queue="test",
+        type=type,
+        status=Status.RUNNING,
+        created_at=now,
+        scheduled_at=now,
+        max_attempts=max_attempts,
+        timeout=timeout,
+        tags=tags,
+        token=attempt if starts is None else starts,
+    )
+    tools = _TestToolbox(client=client, stage=stage, bucket=bucket, settings=settings or {}, secrets=secrets or {}, clock=clock)
+    return Context(
+        job=job,
+        attempt=attempt,
+        deadline=now + timedelta(seconds=timeout),
+        lease=lease or RecordedLease(),
+        tools=tools,
+        clock=clock,
+        logger=logging.getLogger("jobline.test"),
+    )

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from jobline.errors import InvalidDefinitions
 from jobline.retry import DEFAULT_RETRY, MAX_ATTEMPTS_LIMIT, RetryPolicy
+from jobline.transitions import Retention
 
 Lane = Literal["high", "normal", "low"]
 
@@ -32,7 +33,7 @@ FUNCTION_HEADROOM: Final = 30
 WEEK: Final = 7 * 24 * 3600
 MONTH: Final = 30 * 24 * 3600
 
-Retention = Annotated[int, Meta(ge=60, le=10 * 365 * 24 * 3600)]
+KeptSeconds = Annotated[int, Meta(ge=60, le=10 * 365 * 24 * 3600)]
 SecretArn = Annotated[str, Meta(pattern=r"^arn:[a-z-]+:secretsmanager:.+")]
 
 
@@ -67,9 +68,9 @@ class Queue(_Strict, frozen=True):
     low_latency: bool = False
     stages: tuple[str, ...] | None = None
     """The only stages that have this queue; `None`: every stage."""
-    retention_done_seconds: Retention = WEEK
+    retention_done_seconds: KeptSeconds = WEEK
     """How long a finished job is kept."""
-    retention_seconds: Retention = MONTH
+    retention_seconds: KeptSeconds = MONTH
     """How long a dead, cancelled or expired job is kept."""
 
     def __post_init__(self) -> None:
@@ -116,8 +117,8 @@ class Definitions(_Strict, frozen=True):
     queues: dict[str, Queue] = {}
     workers: dict[str, Worker] = {}
     """Only those that serve a queue of this stage."""
-    retention_done_seconds: Retention = WEEK
-    retention_seconds: Retention = MONTH
+    retention_done_seconds: KeptSeconds = WEEK
+    retention_seconds: KeptSeconds = MONTH
     """What queues get that say nothing, and records whose queue is no longer defined."""
 
     @classmethod
@@ -127,6 +128,13 @@ class Definitions(_Strict, frozen=True):
         from jobline import definition_files
 
         return definition_files.load(root, stage)
+
+    def keep(self, queue: str) -> Retention:
+        """How long this queue's ended jobs are kept; the stage's values for a queue that is no longer defined."""
+        found = self.queues.get(queue)
+        if found is None:
+            return Retention(self.retention_done_seconds, self.retention_seconds)
+        return Retention(found.retention_done_seconds, found.retention_seconds)
 
     def to_json(self) -> bytes:
         """The same bytes for the same definitions, whatever order the files had."""

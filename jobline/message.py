@@ -17,6 +17,8 @@ class Message(msgspec.Struct, frozen=True):
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     queue: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     dispatch: Annotated[int, msgspec.Meta(ge=1)]
+    timeout: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Seconds of one attempt, so that a claim knows how long a lease to take before it has read the record; 0: not said."""
     v: int = MESSAGE_VERSION
 
     def encode(self) -> str:

@@ -7,6 +7,7 @@ the largest are objects in S3. A reference says where, and carries a checksum th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
@@ -45,7 +46,8 @@ class Placed(NamedTuple):
 class Bodies:
     """Puts bodies away and brings them back."""
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, s3: S3Client | None = None, bucket: str = "") -> None:
+    def __init__(self, dynamodb: DynamoDBClient, table: str, s3: Callable[[], S3Client], bucket: str) -> None:
+        """`s3()` gives the S3 client; it is asked only for a body that needs one, since making a client costs a cold start dear."""
         self._dynamodb = dynamodb
         self._table = table
         self._s3 = s3
@@ -68,7 +70,7 @@ class Bodies:
         else:
             reference = Reference(sha256=digest, size=len(data), object=f"bodies/{job_id}/{name.replace('#', '-')}.json")
             with aws_errors(f"storing a {kind}"):
-                self._client().put_object(Bucket=self._bucket, Key=reference.object or "", Body=data, ContentType="application/json")
+                self._s3().put_object(Bucket=self._bucket, Key=reference.object or "", Body=data, ContentType="application/json")
         return Placed(None, msgspec.json.encode(reference).decode())
 
     def load(self, inline: str | None, reference: str | None) -> str | None:
@@ -91,20 +93,15 @@ class Bodies:
             if where.item is not None:
                 self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": where.item}})
             else:
-                self._client().delete_object(Bucket=self._bucket, Key=where.object or "")
+                self._s3().delete_object(Bucket=self._bucket, Key=where.object or "")
 
     def _read(self, where: Reference) -> bytes | None:
         with aws_errors("reading a body"):
             if where.item is not None:
                 answer: Any = self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": where.item}}, ConsistentRead=True)
                 return answer["Item"]["body"]["S"].encode() if "Item" in answer else None
-            client = self._client()
+            client = self._s3()
             try:
                 return client.get_object(Bucket=self._bucket, Key=where.object or "")["Body"].read()
             except client.exceptions.NoSuchKey:
                 return None
-
-    def _client(self) -> S3Client:
-        if self._s3 is None:
-            raise CorruptRecord("a body is kept in S3, but this function was given no bucket")
-        return self._s3

@@ -63,3 +63,12 @@ class RetryPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 DEFAULT_RETRY = RetryPolicy(max_attempts=3, backoff="exponential", base_delay=1000, max_delay=3_600_000, jitter=0.25)
 """What a queue gets that says nothing: three attempts, 1 s, 2 s, 4 s … with a quarter of jitter, at most an hour."""
+
+
+class _Stored(RetryPolicy, frozen=True, forbid_unknown_fields=False):
+    """A policy as a record holds it: fields of a newer release are passed over."""
+
+
+def stored_policy(text: str) -> RetryPolicy:
+    """The policy of a record's `retry` (JSON text)."""
+    return msgspec.json.decode(text, type=_Stored)

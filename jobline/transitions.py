@@ -8,7 +8,7 @@ PROTOCOL.md (docs/protocol.md) has the table; the rule numbers in the comments a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -42,6 +42,10 @@ class Retention(NamedTuple):
 
     done: int = 7 * 24 * 3600
     others: int = 30 * 24 * 3600
+
+
+Keep = Callable[[str], Retention]
+"""The retention of a queue, by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,100 @@
+"""One attempt: runs a handler and says how it ended. Whatever the handler does is this job's ending and nobody else's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from jobline.context import Context
+from jobline.deadline import AttemptTimedOut, deadline
+from jobline.errors import InvalidJob, UnknownType
+from jobline.registry import Registry
+from jobline.steering import Cancel, NonRetryable, RetryAfter, Snooze
+from jobline.transitions import clip_error
+
+RESULT_LIMIT = 2_500_000
+"""Bytes of JSON that a result may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler returned; `result` is its JSON text."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed. `retry_after`: seconds that the handler asked for; `None`: the policy decides."""
+
+    error: str
+    retryable: bool = True
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    """The handler put its job off by `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The handler asked for its job to be cancelled."""
+
+    reason: str
+
+
+Ending = Returned | Failed | Snoozed | Abandoned
+
+
+def attempt(registry: Registry, payload: Callable[[], str], context: Context, seconds: float) -> Ending:
+    """Runs the handler of the context's job for at most `seconds`; never raises.
+
+    `payload()` gives the payload's JSON text; what it raises fails the attempt too. An unknown type is a failed attempt and not
+    the end: during a deployment an older worker may meet a newer job.
+    """
+    try:
+        with deadline(seconds):
+            job_type = registry.get(context.type)
+            value = job_type(registry.decode(context.type, payload()), context)
+            return Returned(encode_result(value))
+    except RetryAfter as steering:
+        return Failed(describe(steering), retry_after=steering.seconds)
+    except Snooze as steering:
+        return Snoozed(steering.seconds)
+    except NonRetryable as steering:
+        return Failed(describe(steering), retryable=False)
+    except Cancel as steering:
+        return Abandoned(steering.reason)
+    except UnknownType as error:
+        return Failed(describe(error))
+    except InvalidJob as error:
+        return Failed(describe(error), retryable=False)
+    except AttemptTimedOut:
+        return Failed(f"AttemptTimedOut: took longer than {seconds:g} s")
+    except BaseException as error:  # `sys.exit` and the like end this job, not its neighbours
+        return Failed(describe(error))
+
+
+def encode_result(value: Any) -> str:
+    """A handler's return value as JSON text; raises ValueError or TypeError for what JSON cannot say exactly."""
+    text = json.dumps(msgspec.to_builtins(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    size = len(text.encode())
+    if size > RESULT_LIMIT:
+        raise ValueError(f"the result takes {size:,} bytes of JSON; the limit is {RESULT_LIMIT:,}: return a reference to it")
+    return text
+
+
+def describe(error: BaseException) -> str:
+    """`Type: message` of an exception, cut to what a record keeps; an exception that cannot be shown is only named."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be shown)"
+    return clip_error(f"{type(error).__name__}: {message}" if message else type(error).__name__)

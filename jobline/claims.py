@@ -1,0 +1,153 @@
+"""Claims: how a worker comes to hold a job's lease, and what a refusal means for the message it came with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from jobline.errors import Unavailable
+from jobline.job import Job, Status
+from jobline.message import Message
+from jobline.store import Store
+from jobline.transitions import Claimant, Keep, claim, expire, take_over
+
+LEASE_MARGIN = timedelta(seconds=5)
+"""A holder trusts its lease until this long before its end: twice any clock skew, and more (R25)."""
+WRITE_TIME = timedelta(seconds=2)
+"""What a lease has beyond timeout and margin, for the claim's own answer and the finish."""
+ONE_SECOND = timedelta(seconds=1)
+
+
+class Delivery(NamedTuple):
+    """One message as SQS delivered it."""
+
+    message: Message
+    message_id: str
+    receipt_handle: str
+    queue_name: str
+    """The SQS queue's name."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Delivery:
+        """The delivery of one record of Lambda's SQS event; raises `InvalidMessage`."""
+        name = record["eventSourceARN"].rsplit(":", 1)[-1]
+        return cls(Message.decode(record["body"]), record["messageId"], record["receiptHandle"], name)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The lease is ours. `alone`: this claim spent the attempt."""
+
+    job: Job
+    delivery: Delivery
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The message is of no use to anybody: delete it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hide:
+    """The message comes too early: hide it until then."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """The job's last lease was lost: it must run alone. `job` is the record as read."""
+
+    job: Job
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No verdict: leave the message to its visibility timeout."""
+
+
+Verdict = Held | Drop | Hide | Suspect | Unknown
+
+
+def judge(job: Job | None, delivery: Delivery, request_id: str, now: datetime) -> Verdict | None:
+    """What the record that refused a claim says about the message (R1, R3, R9, R16); `None`: it waits past its expiry."""
+    if job is None or job.over or job.dispatch != delivery.message.dispatch:
+        return Drop()
+    if job.status is Status.RUNNING:
+        lease_until = job.lease_until or now
+        if job.claimed_by == request_id and job.carrier == delivery.message_id:
+            return Held(job, delivery, alone=False)  # our own claim, whose answer was lost
+        if lease_until <= now:
+            return Suspect(job, delivery)
+        return Hide(lease_until + ONE_SECOND) if job.carrier == delivery.message_id else Drop()
+    if job.status is Status.SCHEDULED:
+        return Hide(job.scheduled_at + ONE_SECOND)
+    if job.expires_at <= now:
+        return None
+    if job.scheduled_at > now:
+        return Hide(job.scheduled_at + ONE_SECOND)
+    return Suspect(job, delivery) if job.solo else Unknown()
+
+
+class Claims:
+    """Claims for one invocation of a worker."""
+
+    def __init__(self, *, store: Store, request_id: str, ends_at: datetime, keep: Keep, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._request_id = request_id
+        self._ends_at = ends_at
+        self._keep = keep
+        self._clock = clock
+
+    def take(self, delivery: Delivery, *, alone: bool) -> Verdict:
+        """Claims one delivered job; in a batch (`alone=False`) suspects are left out and no attempt is spent."""
+        now = self._clock()
+        who = self._claimant(delivery, now, alone=alone)
+        try:
+            outcome = self._store.apply(delivery.message.id, claim(who, now=now, alone=alone))
+            if outcome.applied and outcome.job is not None:
+                return Held(outcome.job, delivery, alone)
+            verdict = judge(outcome.job, delivery, self._request_id, now)
+            if isinstance(verdict, Held):
+                return Held(verdict.job, delivery, alone)
+            if verdict is None and outcome.job is not None:
+                return self._expire(outcome.job, delivery)
+            return verdict or Unknown()
+        except Unavailable:
+            return Unknown()
+
+    def take_suspect(self, suspect: Suspect) -> Verdict:
+        """Claims a suspect, alone: counts the attempt, or settles the lost lease for good (R11)."""
+        if suspect.job.status is not Status.RUNNING:
+            return self.take(suspect.delivery, alone=True)
+        delivery, now = suspect.delivery, self._clock()
+        who = self._claimant(delivery, now, alone=True)
+        try:
+            outcome = self._store.apply(suspect.job.id, take_over(suspect.job, who, now=now, keep=self._keep(suspect.job.queue)))
+        except Unavailable:
+            return Unknown()
+        job = outcome.job
+        if job is not None and job.status is Status.RUNNING and (outcome.applied or self._is_mine(job, delivery)):
+            return Held(job, delivery, alone=True)
+        return Drop() if outcome.applied else judge(job, delivery, self._request_id, now) or Unknown()
+
+    def _is_mine(self, job: Job, delivery: Delivery) -> bool:
+        return job.claimed_by == self._request_id and job.carrier == delivery.message_id
+
+    def _claimant(self, delivery: Delivery, now: datetime, *, alone: bool) -> Claimant:
+        """A lone claim's lease is the job's timeout and a margin; a batch's lasts as long as this invocation can (R14)."""
+        lease_until = self._ends_at + LEASE_MARGIN
+        if alone and delivery.message.timeout:
+            lease_until = min(lease_until, now + timedelta(seconds=delivery.message.timeout) + LEASE_MARGIN + WRITE_TIME)
+        return Claimant(self._request_id, delivery.message_id, delivery.message.dispatch, lease_until)
+
+    def _expire(self, job: Job, delivery: Delivery) -> Verdict:
+        write = expire(job, now=self._clock(), keep=self._keep(job.queue), dispatch=delivery.message.dispatch)
+        outcome = self._store.apply(job.id, write)
+        if outcome.applied or outcome.job is None or outcome.job.over or outcome.job.dispatch != delivery.message.dispatch:
+            return Drop()
+        return Unknown()

@@ -1,0 +1,21 @@
+"""The log that Jobline's parts write to: one JSON line per call, facts as fields."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Log(Protocol):
+    """What every part asks of a logger; Powertools' `Logger` is one."""
+
+    def info(self, message: object, /, **fields: Any) -> None: ...
+    def warning(self, message: object, /, **fields: Any) -> None: ...
+    def error(self, message: object, /, **fields: Any) -> None: ...
+
+
+class Silence:
+    """A log that keeps nothing."""
+
+    def info(self, message: object, /, **fields: Any) -> None: ...
+    def warning(self, message: object, /, **fields: Any) -> None: ...
+    def error(self, message: object, /, **fields: Any) -> None: ...

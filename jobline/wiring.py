@@ -1,0 +1,102 @@
+"""The composition root on Lambda: AWS clients, clock and log, made once per process and handed to the parts as arguments."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sqs import SQSClient
+
+OWN_CALLS = Config(connect_timeout=2, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 3}, tcp_keepalive=True)
+"""For our own short calls: what takes longer is lost, and repeating it is safe."""
+HANDLER_CALLS = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
+"""For what handlers do."""
+
+
+class LambdaContext(Protocol):
+    """What we use of the context object that Lambda passes to a handler (AWS Lambda developer guide, "context object in Python")."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+def utc_now() -> datetime:
+    """The time now, aware UTC, exact to the millisecond as records are."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class Clients:
+    """Low-level boto3 clients, each made when it is first asked for."""
+
+    @cached_property
+    def dynamodb(self) -> DynamoDBClient:
+        return boto3.client("dynamodb", config=OWN_CALLS)
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        return boto3.client("sqs", config=OWN_CALLS)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        return boto3.client("s3", config=OWN_CALLS)
+
+
+def make_log() -> Any:
+    """Powertools' logger: one JSON line per call; service and level come from its own environment variables."""
+    return Logger(utc=True)
+
+
+def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+    """The Lambda handler of a worker folder: `handler = worker_handler(__package__)` is all that its `handler.py` says."""
+    import os
+
+    from jobline.context import Toolbox
+    from jobline.definitions import Definitions
+    from jobline.payloads import Bodies
+    from jobline.queue import Queues
+    from jobline.registry import Registry
+    from jobline.settings import Settings
+    from jobline.store import JobStore
+    from jobline.worker import Worker
+
+    settings = Settings.from_environment(os.environ)
+    definitions = Definitions.baked()
+    clients, log = Clients(), make_log()
+    declared = definitions.workers[settings.worker]
+    tools = Toolbox(
+        client=lambda service: boto3.client(service, config=HANDLER_CALLS),  # type: ignore[call-overload]
+        stage=settings.stage,
+        bucket=settings.bucket,
+        settings=declared.environment,
+        secrets=declared.secrets,
+        clock=utc_now,
+    )
+    worker = Worker(
+        registry=Registry.discover(package),
+        store=JobStore(clients.dynamodb, settings.table),
+        bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
+        queues=Queues(clients.sqs, settings.queue_url_base),
+        tools=tools,
+        keep=definitions.keep,
+        clock=utc_now,
+        uniform=random.uniform,
+        log=log,
+        handler_log=log,
+    )
+
+    def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        return worker.handle(event, request_id=context.aws_request_id, remaining_milliseconds=context.get_remaining_time_in_millis())
+
+    return handler

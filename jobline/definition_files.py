@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from jobline.definitions import Definitions, Permission, Queue, Retention, SecretArn, Worker
+from jobline.definitions import Definitions, Permission, Queue, KeptSeconds, SecretArn, Worker
 from jobline.errors import InvalidDefinitions
 from jobline.retry import RetryPolicy
 from jobline.toml_file import Table, TomlFile, laid_over, near
@@ -121,7 +121,7 @@ def _retention(file: TomlFile, parent: Table, key: str) -> Table:
     place = f"{key}.retention".lstrip(".")
     file.know(table, _RETENTION_FIELDS, place)
     seconds = {name: file.seconds(value, f"{place}.{name}") for name, value in table.items()}
-    return {_RETENTION_FIELDS[name]: file.convert(value, Retention, f"{place}.{name}") for name, value in seconds.items()}
+    return {_RETENTION_FIELDS[name]: file.convert(value, KeptSeconds, f"{place}.{name}") for name, value in seconds.items()}
 
 
 def _for_stage(file: TomlFile, document: Table, stage: str) -> Table:

@@ -62,8 +62,19 @@ def test_a_duration_may_be_written_in_each_of_these_ways(written: object, second
         "NaN",
         "∞",
         "5\n",
-    ]
-    + [-1, -0.5, float("nan"), float("inf"), True, None, [], {}, 10**400, "9" * 64, "9" * 65, "1s" * 40],
+        -1,
+        -0.5,
+        float("nan"),
+        float("inf"),
+        True,
+        None,
+        [],
+        {},
+        10**400,
+        "9" * 64,
+        "9" * 65,
+        "1s" * 40,
+    ],
 )
 def test_anything_else_is_refused_in_one_sentence(written: object) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
@@ -94,9 +105,10 @@ def test_a_number_of_seconds_and_its_text_and_its_units_agree(milliseconds: int)
 @given(st.one_of(st.text(max_size=80), st.floats(), st.integers(), st.from_regex(r"P?[0-9.]*[wdhmsWDHMST0-9]*", fullmatch=True)))
 def test_no_input_gives_anything_but_a_duration_or_a_value_error(written: object) -> None:
     try:
-        assert parse_duration(written) >= timedelta(0)
-    except ValueError as refused:
-        assert str(refused)
+        duration = parse_duration(written)
+    except ValueError:
+        return
+    assert duration >= timedelta(0)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +129,27 @@ def test_an_instant_is_read_from_rfc_3339(written: str, instant: datetime) -> No
 
 @pytest.mark.parametrize(
     "written",
-    ["2026-01-31", "2026-01-31T09:30:00", "2026-01-31 09:30:00Z", "2026-01-31T09:30Z", "2026-02-29T00:00:00Z", "2026-01-31T24:00:00Z"]
-    + ["2026-01-31T09:30:60Z", "2026-01-31T09:30:00+24:00", "2026-01-31T09:30:00+1:00", "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00"]
-    + ["9999-12-31T23:59:59.9999Z", "2026-01-31T09:30:00Z\n", "٢٠٢٦-01-31T09:30:00Z", "", "now", 1769851800, None, "2" * 100],
+    [
+        "2026-01-31",
+        "2026-01-31T09:30:00",
+        "2026-01-31 09:30:00Z",
+        "2026-01-31T09:30Z",
+        "2026-02-29T00:00:00Z",
+        "2026-01-31T24:00:00Z",
+        "2026-01-31T09:30:60Z",
+        "2026-01-31T09:30:00+24:00",
+        "2026-01-31T09:30:00+1:00",
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59.9999Z",
+        "2026-01-31T09:30:00Z\n",
+        "٢٠٢٦-01-31T09:30:00Z",
+        "",
+        "now",
+        1769851800,
+        None,
+        "2" * 100,
+    ],
 )
 def test_a_time_that_does_not_exist_or_names_no_instant_is_refused(written: object) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]+$"):

@@ -1,0 +1,213 @@
+"""The local AWS: ministack 1.5.33 with what it does differently from AWS, where our paths notice, set right.
+
+Runs as a script inside ministack's own interpreter (`.ministack/bin/python -I jobline/local_fixes.py`), which knows neither
+`jobline` nor its libraries. `JOBLINE_LOCAL_FIXES` names the fixes to apply, with commas between (`all` when it is not set, `none`
+for the emulator as it comes). tests/e2e/test_local_fixes.py shows for each what AWS does and what stock ministack does, so that a
+fix can go when ministack has it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from ministack import app
+from ministack.core import iam_actions
+from ministack.services import dynamodb, lambda_svc
+
+Answer = dict[str, Any]
+"""What ministack keeps of an invocation: `body`, `log`, and `error` when the function failed."""
+
+
+def partiql_on_the_stream() -> None:
+    """PartiQL writes appear on the table's stream, as those of PutItem and UpdateItem do.
+
+    AWS: "DynamoDB Streams captures a time-ordered sequence of item-level modifications in any DynamoDB table".
+    """
+    for name in ("_partiql_insert", "_partiql_update", "_partiql_delete"):
+        setattr(dynamodb, name, _reporting_to_stream(getattr(dynamodb, name)))
+
+
+def _reporting_to_stream(write: Callable[..., Any]) -> Callable[..., Any]:
+    def reporting(table: dict[str, Any], statement: dict[str, Any], *rest: Any) -> Any:
+        hash_key, range_key = _item_key(table, statement)
+        before = copy.deepcopy(table["items"].get(hash_key, {}).get(range_key))
+        answer = write(table, statement, *rest)
+        after = table["items"].get(hash_key, {}).get(range_key)
+        if answer[0] == 200 and before != after:
+            name = next(name for name, known in dynamodb._tables.items() if known is table)
+            event = "REMOVE" if after is None else "INSERT" if before is None else "MODIFY"
+            dynamodb._emit_stream_event(name, event, before, copy.deepcopy(after))
+        return answer
+
+    return reporting
+
+
+def _item_key(table: dict[str, Any], statement: dict[str, Any]) -> tuple[Any, Any]:
+    """Where ministack keeps the item that a parsed statement names."""
+    item = statement.get("item")
+    if not isinstance(item, dict) or not item:
+        hash_key, range_key, *_ = dynamodb._partiql_key_target(table, statement)
+        return hash_key, range_key
+    item = item["M"] if set(item) == {"M"} else item
+    range_name = table["sk_name"]
+    key_value = dynamodb._extract_key_val
+    return key_value(item.get(table["pk_name"])), key_value(item.get(range_name)) if range_name else "__no_sort__"
+
+
+def partiql_permissions() -> None:
+    """A PartiQL statement needs `dynamodb:PartiQLUpdate` (…Insert, …Delete, …Select) on its table.
+
+    AWS: "IAM security policies with PartiQL for DynamoDB". Stock asks for `dynamodb:ExecuteStatement` on `*`, which AWS does not
+    know. A batch is judged by its first statement: ours never mix verbs or tables.
+    """
+    action_of, tables_of = iam_actions.extract_iam_action, iam_actions.dynamodb_resource_arns
+
+    def action(service: str, method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        named = action_of(service, method, path, headers, body, query)
+        if named not in ("dynamodb:ExecuteStatement", "dynamodb:BatchExecuteStatement"):
+            return named
+        return f"dynamodb:PartiQL{_first_statement(body).split()[0].capitalize()}"
+
+    def tables(body: bytes, region: str, account: str) -> Any:
+        named = re.search(r'(?:FROM|INTO|UPDATE)\s+"?([\w.-]+)"?', _first_statement(body), re.IGNORECASE)
+        return [iam_actions._dynamodb_table_arn(named[1], region, account)] if named else tables_of(body, region, account)
+
+    iam_actions.extract_iam_action, iam_actions.dynamodb_resource_arns = action, tables
+
+
+def _first_statement(body: bytes) -> str:
+    request = json.loads(body or b"{}")
+    statements = request.get("Statements") or [request]
+    return str(statements[0].get("Statement", ""))
+
+
+def partial_failures_of_streams() -> None:
+    """A stream mapping with ReportBatchItemFailures goes on from the first failed record; stock skips all of them.
+
+    AWS: "Lambda uses the lowest sequence number as the checkpoint" (Reporting batch item failures for Lambda with DynamoDB).
+    """
+    filter_records, execute = lambda_svc._apply_filter_criteria, lambda_svc._execute_function
+    polled = threading.local()
+
+    def remember(records: list[Any], mapping: dict[str, Any]) -> Any:
+        kept = filter_records(records, mapping)
+        polled.mapping, polled.records, polled.kept = mapping, records, kept
+        return kept
+
+    def judged(function: dict[str, Any], event: Any) -> Answer:
+        answer: Answer = execute(function, event)
+        records: list[Any] | None = event.get("Records") if isinstance(event, dict) else None
+        kept: list[Any] = getattr(polled, "kept", [])
+        if not records or records is not kept or answer.get("error"):
+            return answer
+        mapping = polled.mapping
+        if records[0].get("eventSource") != "aws:dynamodb" or not _reports_failures(mapping):
+            return answer
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in polled.records]
+        failed = failed_items(answer.get("body"), numbers)
+        if failed is None:
+            return _malformed(answer)
+        if not failed:
+            return answer
+        done = min(numbers.index(number) for number in failed)
+        with lambda_svc._dynamodb_stream_positions_lock:
+            lambda_svc._dynamodb_stream_positions[mapping["UUID"]] += done
+        return {**answer, "error": True, "body": {"errorType": "PartialFailure", "errorMessage": f"{len(numbers) - done} records left"}}
+
+    lambda_svc._apply_filter_criteria, lambda_svc._execute_function = remember, judged
+
+
+def partial_failures_of_queues() -> None:
+    """An answer that AWS calls a complete failure leaves the whole SQS batch on the queue; stock deletes it.
+
+    AWS: "Lambda treats a batch as a complete failure if your function returns … an invalid JSON response, an empty string
+    itemIdentifier, a null itemIdentifier, an itemIdentifier with a bad key name, or with a message ID that doesn't exist".
+    """
+    run_batch, execute = lambda_svc._run_sqs_batch, lambda_svc._execute_function
+    running = threading.local()
+
+    def run(mapping: dict[str, Any], function: dict[str, Any], event: Any, batch: list[dict[str, Any]], *rest: Any) -> Any:
+        running.ids = [message["id"] for message in batch] if _reports_failures(mapping) else None
+        try:
+            return run_batch(mapping, function, event, batch, *rest)
+        finally:
+            running.ids = None
+
+    def judged(function: dict[str, Any], event: Any) -> Answer:
+        answer: Answer = execute(function, event)
+        ids = getattr(running, "ids", None)
+        if ids is None or answer.get("error"):
+            return answer
+        failed = failed_items(answer.get("body"), ids)
+        if failed is None:
+            return _malformed(answer)
+        return {**answer, "body": {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in failed]}}
+
+    lambda_svc._run_sqs_batch, lambda_svc._execute_function = run, judged
+
+
+def failed_items(body: Any, known: Collection[str]) -> list[str] | None:
+    """The item identifiers that a partial batch answer names, or `None` when AWS would call the whole batch failed."""
+    if isinstance(body, str) and body:
+        try:
+            body = json.loads(body)
+        except ValueError:
+            return None
+    if not body:
+        return []
+    if not isinstance(body, dict) or not isinstance(failures := body.get("batchItemFailures") or [], list):
+        return None
+    named = [failure.get("itemIdentifier") if isinstance(failure, dict) else None for failure in failures]
+    return None if any(identifier not in known for identifier in named) else [str(identifier) for identifier in named]
+
+
+def _reports_failures(mapping: dict[str, Any]) -> bool:
+    return "ReportBatchItemFailures" in (mapping.get("FunctionResponseTypes") or [])
+
+
+def _malformed(answer: Answer) -> Answer:
+    return {**answer, "error": True, "body": {"errorType": "MalformedBatchAnswer", "errorMessage": "the whole batch failed"}}
+
+
+FIXES: Final[dict[str, Callable[[], None]]] = {
+    "partiql_on_the_stream": partiql_on_the_stream,
+    "partiql_permissions": partiql_permissions,
+    "partial_failures_of_streams": partial_failures_of_streams,
+    "partial_failures_of_queues": partial_failures_of_queues,
+}
+
+
+def chosen_fixes(names: str) -> list[Callable[[], None]]:
+    """The fixes that `JOBLINE_LOCAL_FIXES` names; exits with a sentence when one is unknown."""
+    if names in ("all", "none"):
+        return list(FIXES.values()) if names == "all" else []
+    unknown = set(names.split(",")) - set(FIXES)
+    if unknown:
+        sys.exit(f"JOBLINE_LOCAL_FIXES names unknown fixes: {', '.join(sorted(unknown))}. There are: {', '.join(FIXES)}.")
+    return [FIXES[name] for name in names.split(",")]
+
+
+def stop_with_stdin() -> None:
+    """Ends this process when the one that started it has gone, however it went: then nobody holds the other end of our input."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+if __name__ == "__main__":
+    if os.environ.get("JOBLINE_STOP_WITH_STDIN"):
+        stop_with_stdin()
+    for fix in chosen_fixes(os.environ.get("JOBLINE_LOCAL_FIXES", "all")):
+        fix()
+    app.main()

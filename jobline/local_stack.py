@@ -1,0 +1,112 @@
+"""The stack in the local AWS: the real `cdk bootstrap` and `cdk deploy`, and the note of where everything is.
+
+The note, `local.json` in the state folder, says `api_url`, `console_url`, `aws_endpoint_url`, `region`, `stack`, `port` and `pid`;
+`.jobline/local.json` is where the CLI looks for the deployment that `make dev` left running.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+
+from jobline.local_aws import ACCOUNT, REGION, ROOT, SECRET, LocalAws, LocalAwsError
+
+STAGE: Final = "local"
+DEPLOY_OPTIONS: Final = ("--require-approval", "never", "--context", f"stage={STAGE}", "--progress", "events")
+CDK: Final = ROOT / ".venv" / "bin" / "cdk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What `local.json` says of the stack that is deployed."""
+
+    api_url: str
+    """Works with any HTTP client as it stands: no name that only some resolvers know."""
+    console_url: str | None
+    aws_endpoint_url: str
+    region: str
+    stack: str
+    port: int
+    pid: int
+    """ministack's process."""
+
+
+class LocalStack:
+    """The Jobline stack in one local AWS. Raises `LocalAwsError` with the end of the CDK's output when a command fails."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        self.aws = aws
+        self.note = aws.state / "local.json"
+        self.log = aws.state / "cdk.log"
+        self._outputs = aws.state / "outputs.json"
+
+    def bootstrap(self) -> None:
+        """What `cdk deploy` needs in an account: the bucket for assets, and its roles."""
+        # In a folder without a cdk.json, so that the app is not synthesised for nothing.
+        self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", folder=self.aws.state)
+        # The bucket lets in requests over TLS only, and this AWS speaks plain HTTP.
+        self.client("s3").delete_bucket_policy(Bucket=f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}")
+
+    def deploy(self) -> Deployment:
+        """Deploys, or brings up to date; writes and returns the note."""
+        self._cdk("deploy", "--all", *DEPLOY_OPTIONS, "--outputs-file", str(self._outputs), "--output", str(self.aws.state / "cdk.out"))
+        [(stack, outputs)] = json.loads(self._outputs.read_text()).items()
+        deployment = Deployment(
+            api_url=self._any_client_url(outputs["ApiUrl"]),
+            console_url=None,
+            aws_endpoint_url=self.aws.endpoint_url,
+            region=REGION,
+            stack=stack,
+            port=self.aws.port,
+            pid=self.aws.pid or 0,
+        )
+        self.note.write_text(json.dumps(asdict(deployment), indent=2) + "\n")
+        return deployment
+
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs as the last `deploy` gave them: `ApiUrl`, `TableName`, `BucketName`."""
+        [outputs] = json.loads(self._outputs.read_text()).values()
+        return dict(outputs)
+
+    def client(self, service: str, **config: Any) -> Any:
+        """A boto3 client for this AWS, whatever the environment says; `config` goes to botocore's `Config`."""
+        return boto3.client(
+            service,  # type: ignore[call-overload]  # any service name; the stubs know literals only
+            endpoint_url=self.aws.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=ACCOUNT,
+            aws_secret_access_key=SECRET,
+            config=Config(**config),
+        )
+
+    def _any_client_url(self, url: str) -> str:
+        """ministack's output names `API_ID.execute-api.localhost`, which many resolvers do not know; the same API under `localhost`."""
+        api_id = (urlsplit(url).hostname or "").split(".")[0]
+        return f"http://localhost:{self.aws.port}/_aws/execute-api/{api_id}"
+
+    def _cdk(self, *command: str, folder: Path = ROOT) -> None:
+        environment = _tools(self.aws.environment())
+        with self.log.open("ab") as log:
+            done = subprocess.run(
+                [CDK, *command, "--no-notices", "--no-color"], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        if done.returncode:
+            raise LocalAwsError(f"`cdk {command[0]}` failed; {self.log} ends with:\n{_tail(self.log)}")
+
+
+def _tools(environment: dict[str, str]) -> dict[str, str]:
+    """The environment with .venv's programs first on PATH (node, cdk, python for the app of `cdk.json`)."""
+    # Without byte code the app takes twice as long to start, each time.
+    kept = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PATH": f"{CDK.parent}:{environment.get('PATH', '')}", "CDK_DISABLE_CLI_TELEMETRY": "true"}
+
+
+def _tail(log: Path, lines: int = 25) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

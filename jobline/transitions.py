@@ -283,7 +283,7 @@ def reschedule(job: Job, *, now: datetime, op: str, scheduled_at: datetime, prio
 def promote(job: Job, *, now: datetime) -> Write:
     """Hand a job that falls due to the relay; checked in the write, since the index that named it may be stale (R4)."""
     when = (
-        Condition("status", "=", job.status),
+        _in({Status.SCHEDULED, Status.FAILED}),
         Condition("scheduled_at", "<=", now + PROMOTE_AHEAD),
         Condition("expires_at", ">", now),
         Condition("rev", "=", job.rev),

@@ -23,7 +23,7 @@ demo: .venv/.installed .ministack/.installed ## Local AWS, real deploy, real job
 	@$(RUN) -m jobline.demo
 
 dev: .venv/.installed .ministack/.installed ## The same stack left running, redeployed when a file changes; Ctrl-C stops it
-	@$(RUN) -m jobline.local_aws
+	@$(RUN) -m jobline.dev
 
 test: .venv/.installed .ministack/.installed ## All tests: unit, moto, infra, end to end on a local AWS
 	@$(RUN) -m pytest

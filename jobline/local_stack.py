@@ -1,7 +1,7 @@
 """The stack in the local AWS: the real `cdk bootstrap` and `cdk deploy`, and the note of where everything is.
 
-The note, `local.json` in the state folder, says `api_url`, `console_url`, `aws_endpoint_url`, `region`, `stack`, `port` and `pid`;
-`.jobline/local.json` is where the CLI looks for the deployment that `make dev` left running.
+The note, `local.json`, says `api_url`, `console_url`, `aws_endpoint_url`, `region`, `stack`, `port` and `pid`; `.jobline/local.json` is
+where the CLI looks for the deployment that `make dev` leaves running.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ class Deployment:
 
 
 class LocalStack:
-    """The Jobline stack in one local AWS. Raises `LocalAwsError` with the end of the CDK's output when a command fails."""
+    """The Jobline stack in one local AWS. Raises `LocalAwsError` with the end of the CDK's output when a command fails.
 
-    def __init__(self, aws: LocalAws) -> None:
+    `note` is where the note is written, by default into the state folder of the AWS.
+    """
+
+    def __init__(self, aws: LocalAws, *, note: Path | None = None) -> None:
         self.aws = aws
-        self.note = aws.state / "local.json"
+        self.note = note or aws.state / "local.json"
         self.log = aws.state / "cdk.log"
         self._outputs = aws.state / "outputs.json"
 

@@ -1,0 +1,1 @@
+"""The worker whose jobs succeed, take time, fail and crash on demand."""

@@ -1,0 +1,1 @@
+"""The worker that talks to other people's systems."""

@@ -1,0 +1,99 @@
+"""Webhooks: telling somebody's server that something has happened."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from jobline import Context, NonRetryable, RetryAfter, job
+from jobline.errors import InvalidSettings
+from jobline.outgoing import Answer, Outgoing, Refused, Rules
+
+LONGEST_RETRY_AFTER: Final = 3600.0
+"""Seconds: a receiver that asks for more is asked again all the same."""
+SHOWN: Final = 2000
+"""Characters of the answer that the result keeps."""
+SIGNING_SECRET: Final = "webhook_signing"
+"""Name under `[secrets]`: one key, or several with spaces between them while they rotate."""
+
+_AGAIN: Final = frozenset({408, 425, 429})
+"""Client errors that pass: request timeout, too early, too many requests (RFC 9110, 8470, 6585)."""
+_OUR_HEADERS: Final = frozenset(
+    {"accept-encoding", "connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+    | {"user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"}
+)
+
+HeaderName = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9-]+(?![\s\S])")]
+HeaderValue = Annotated[str, Meta(max_length=4000, pattern=r"^[ -~]*(?![\s\S])")]
+
+
+class WebhookDelivery(msgspec.Struct, forbid_unknown_fields=True):
+    url: Annotated[str, Meta(min_length=1, max_length=2048, description="Where to; https, on port 443 or 8443 of a public address.")]
+    body: Annotated[msgspec.Raw, Meta(description="What to say: any JSON value; it is sent as it was written.")]
+    headers: Annotated[
+        dict[HeaderName, HeaderValue], Meta(max_length=20, description="Further headers, for example what the receiver authorises by.")
+    ] = {}
+    timeout: Annotated[float, Meta(ge=1, le=30, description="Seconds that the receiver has to answer.")] = 10
+
+
+class DeliveryFailed(Exception):
+    """The receiver did not take it this time."""
+
+
+@job("webhook_delivery", timeout=50, max_attempts=12, retry={"backoff": "exponential"})
+def webhook_delivery(payload: WebhookDelivery, ctx: Context) -> dict[str, Any]:
+    """Posts JSON to a URL, signed by the Standard Webhooks specification, until the receiver takes it.
+
+    Every attempt has the same `webhook-id`, by which the receiver knows what it had before. Redirects are not followed.
+    """
+    if refused := sorted(name for name in payload.headers if name.lower() in _OUR_HEADERS):
+        raise NonRetryable(f"the header {refused[0]} cannot be given")
+    body = bytes(payload.body)
+    signing = _signing_headers(ctx.idempotency_key, datetime.now(UTC), body, ctx.secret(SIGNING_SECRET, None))
+    headers = {**payload.headers, "Content-Type": "application/json", **signing}
+    rules = Rules.of(ctx.stage, ctx.setting("ALLOWED_LOOPBACK_PORTS", ""))
+    try:
+        answer = Outgoing(rules).request("POST", payload.url, body=body, headers=headers, timeout=payload.timeout)
+    except Refused as error:
+        raise NonRetryable(error.detail) from error
+    if not 200 <= answer.status < 300:
+        raise _failure(answer, datetime.now(UTC))
+    return {"status": answer.status, "ms": round(answer.seconds * 1000), "body": answer.text[:SHOWN]}
+
+
+def _signing_headers(id: str, now: datetime, body: bytes, secret: str | None) -> dict[str, str]:
+    """Id, time and one signature for each key (https://www.standardwebhooks.com); without a secret no signature."""
+    headers = {"webhook-id": id, "webhook-timestamp": str(int(now.timestamp()))}
+    if secret is not None:
+        from standardwebhooks import Webhook
+
+        try:
+            signatures = [Webhook(key).sign(id, now, body.decode()) for key in secret.split()]
+        except ValueError as error:
+            raise InvalidSettings(f"the secret {SIGNING_SECRET} is no signing key (whsec_ and base64)") from error
+        headers["webhook-signature"] = " ".join(signatures)
+    return headers
+
+
+def _failure(answer: Answer, now: datetime) -> Exception:
+    """What to raise for an answer that is no success."""
+    reason = f"the receiver answered {answer.status}: {answer.text[:200]}"
+    if answer.status not in _AGAIN and answer.status < 500:
+        return NonRetryable(reason)
+    wait = _retry_after(answer.headers.get("retry-after", ""), now)
+    return DeliveryFailed(reason) if wait is None else RetryAfter(min(wait, LONGEST_RETRY_AFTER), reason)
+
+
+def _retry_after(value: str, now: datetime) -> float | None:
+    """Seconds that a `Retry-After` asks for, given as a number or as a date (RFC 9110, 10.2.3); `None` when it is neither."""
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())

@@ -1,0 +1,1 @@
+"""The worker that works on pictures."""

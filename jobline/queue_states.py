@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jobline.aws import aws_errors
-from jobline.records import instant, milliseconds
 from jobline.store import Key
+from jobline.times import from_milliseconds, to_milliseconds
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -58,7 +58,7 @@ class QueueStates:
             paused=item.get("paused", {}).get("BOOL", False),
             walked=_decode_keys(item.get("walked")),
             heads=_decode_keys(item.get("heads")),
-            oldest_created_at=instant(int(oldest["N"])) if oldest else None,
+            oldest_created_at=from_milliseconds(int(oldest["N"])) if oldest else None,
             active_workers=int(item.get("active_workers", {}).get("N", 0)),
         )
 
@@ -72,7 +72,7 @@ class QueueStates:
         if state.oldest_created_at is None:
             update += " REMOVE oldest_created_at"
         else:
-            values[":oldest"] = {"N": str(milliseconds(state.oldest_created_at))}
+            values[":oldest"] = {"N": str(to_milliseconds(state.oldest_created_at))}
             update = update.replace("SET ", "SET oldest_created_at = :oldest, ")
         with aws_errors("storing a queue's state"):
             self._dynamodb.update_item(
@@ -81,12 +81,12 @@ class QueueStates:
 
 
 def _encode_keys(keys: Mapping[str, Key]) -> dict[str, Any]:
-    return {"M": {partition: {"S": f"{milliseconds(key.at)} {key.id}"} for partition, key in keys.items()}}
+    return {"M": {partition: {"S": f"{to_milliseconds(key.at)} {key.id}"} for partition, key in keys.items()}}
 
 
 def _decode_keys(value: Any) -> dict[str, Key]:
     keys = {}
     for partition, text in (value or {}).get("M", {}).items():
         at, job_id = text["S"].split(" ", 1)
-        keys[partition] = Key(job_id, instant(int(at)))
+        keys[partition] = Key(job_id, from_milliseconds(int(at)))
     return keys

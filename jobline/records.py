@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from jobline.errors import CorruptRecord
 from jobline.job import Job, Status
+from jobline.times import from_milliseconds, to_milliseconds
 
 Item = Mapping[str, Mapping[str, Any]]
 """A low-level DynamoDB item: attribute name → `{"S": …}`, `{"N": …}` …"""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 _TIMES = frozenset({"created_at", "scheduled_at", "expires_at", "started_at", "completed_at", "lease_until", "attention_at"})
 _NUMBERS = frozenset(
@@ -30,20 +27,10 @@ _OMITTED_AT_ZERO = frozenset({"resend", "snoozes"})
 _FIELDS: Final = {field.name: field for field in dataclasses.fields(Job)}
 
 
-def milliseconds(at: datetime) -> int:
-    """Epoch milliseconds of an aware time, exact."""
-    return (at - _EPOCH) // _MILLISECOND
-
-
-def instant(epoch_milliseconds: int) -> datetime:
-    """The aware UTC time of an epoch millisecond."""
-    return _EPOCH + epoch_milliseconds * _MILLISECOND
-
-
 def encode_value(name: str, value: Any) -> dict[str, Any]:
     """One field's value as a DynamoDB attribute value."""
     if name in _TIMES:
-        return {"N": str(milliseconds(value))}
+        return {"N": str(to_milliseconds(value))}
     if name in _NUMBERS:
         return {"N": str(value)}
     if name in _FLAGS:
@@ -66,7 +53,7 @@ def encode(job: Job) -> dict[str, dict[str, Any]]:
 
 def _decoder(name: str) -> Callable[[Mapping[str, Any]], Any]:
     if name in _TIMES:
-        return lambda value: instant(int(value["N"]))
+        return lambda value: from_milliseconds(int(value["N"]))
     if name in _NUMBERS:
         return lambda value: int(value["N"])
     if name in _FLAGS:

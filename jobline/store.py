@@ -17,8 +17,9 @@ from jobline.aws import aws_errors
 from jobline.errors import Unavailable
 from jobline.expressions import update_expression
 from jobline.job import Job
-from jobline.records import decode, encode, instant, milliseconds
+from jobline.records import decode, encode
 from jobline.shards import attention_partitions, queue_partition, queue_partitions
+from jobline.times import from_milliseconds, to_milliseconds
 from jobline.transitions import Write
 
 if TYPE_CHECKING:
@@ -214,8 +215,8 @@ class JobStore:
         condition = "#hash = :hash"
         if since is not None or until is not None:
             names["#range"] = range_name
-            low = 0 if since is None else milliseconds(since)
-            high = 253_402_300_799_999 if until is None else milliseconds(until)
+            low = 0 if since is None else to_milliseconds(since)
+            high = 253_402_300_799_999 if until is None else to_milliseconds(until)
             values |= {":low": {"N": str(low)}, ":high": {"N": str(high)}}
             condition += " AND #range BETWEEN :low AND :high"
         request: dict[str, Any] = {}
@@ -223,7 +224,7 @@ class JobStore:
             request["ExclusiveStartKey"] = {
                 "id": {"S": after.id},
                 hash_name: {"S": partition},
-                range_name: {"N": str(milliseconds(after.at))},
+                range_name: {"N": str(to_milliseconds(after.at))},
             }
         with aws_errors(f"listing {index}"):
             answer = self.dynamodb.query(
@@ -236,7 +237,7 @@ class JobStore:
                 Limit=limit,
                 **request,
             )
-        keys = tuple(Key(item["id"]["S"], instant(int(item[range_name]["N"]))) for item in answer["Items"])
+        keys = tuple(Key(item["id"]["S"], from_milliseconds(int(item[range_name]["N"]))) for item in answer["Items"])
         return keys, "LastEvaluatedKey" in answer
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from jobline.job import FAR_FUTURE, LONGEST_MESSAGE_DELAY, RETRYABLE, TRANSITIONS, WAITING, WATCH_GRACE, Job, Status
 from jobline.shards import attention_partition
+from jobline.times import to_milliseconds
 
 PROMOTE_AHEAD = timedelta(seconds=90)
 """The ticker hands a job to the relay this long before it is due: a tick and a half."""
@@ -73,7 +74,7 @@ class Write:
 
 def history_entry(event: str, at: datetime, attempt: int, detail: str = "") -> str:
     """One compact history entry: `[event, epoch milliseconds, attempt, detail]`."""
-    return json.dumps([event, _milliseconds(at), attempt, detail[:400]], separators=(",", ":"), ensure_ascii=False)
+    return json.dumps([event, to_milliseconds(at), attempt, detail[:400]], separators=(",", ":"), ensure_ascii=False)
 
 
 def clip_error(text: str) -> str:
@@ -416,7 +417,3 @@ def _ended_by_lost_lease(job: Job, now: datetime, keep: Retention) -> _Change | 
     if job.cancel_requested:
         return _ending(job, Status.CANCELLED, now, keep)
     return None
-
-
-def _milliseconds(at: datetime) -> int:
-    return round(at.timestamp() * 1000)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from jobline.definitions import Definitions, Permission, Queue, KeptSeconds, SecretArn, Worker
+from jobline.definitions import Definitions, KeptSeconds, Permission, Queue, SecretArn, Worker
 from jobline.errors import InvalidDefinitions
 from jobline.retry import RetryPolicy
 from jobline.toml_file import Table, TomlFile, laid_over, near

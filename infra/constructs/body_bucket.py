@@ -1,0 +1,48 @@
+"""The bucket for bodies too large for the table, and for messages that nobody can read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infra.constructs.job_function import JobFunction
+from infra.settings import StageSettings
+
+BODIES: Final = "bodies/*"
+QUARANTINE: Final = "quarantine/*"
+LONGEST_LIFE_OF_A_BODY: Final = Duration.days(365 + 60)
+"""A job may be due in a year and is kept for a month or so after its end."""
+
+
+class BodyBucket(Construct):
+    """Private, encrypted, and emptied by time."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: StageSettings) -> None:
+        super().__init__(scope, construct_id)
+        self.bucket = s3.Bucket(
+            self,
+            "Bucket",
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=settings.tls_only,
+            removal_policy=settings.removal_policy,
+            lifecycle_rules=[
+                s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1)),
+                s3.LifecycleRule(id="quarantine", prefix=QUARANTINE.rstrip("*"), expiration=Duration.days(90)),
+                s3.LifecycleRule(id="bodies", prefix=BODIES.rstrip("*"), expiration=LONGEST_LIFE_OF_A_BODY),
+            ],
+        )
+
+    def allow(self, function: JobFunction, *calls: str, keys: str) -> None:
+        """Lets the function make these S3 calls (`GetObject`, …) on objects whose keys fit `keys`."""
+        actions = [f"s3:{call}" for call in calls]
+        function.allow(iam.PolicyStatement(actions=actions, resources=[self.bucket.arn_for_objects(keys)]))
+
+    def allow_to_see_what_is_missing(self, function: JobFunction) -> None:
+        """Lets the function tell a missing object from a forbidden one: without ListBucket S3 answers 403 for both (GetObject, S3 API)."""
+        function.allow(iam.PolicyStatement(actions=["s3:ListBucket"], resources=[self.bucket.bucket_arn]))

@@ -1,0 +1,96 @@
+"""The HTTP API: which routes there are, who may call them, and how fast."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import jsii
+from aws_cdk import RemovalPolicy
+from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_logs as logs
+from aws_cdk.aws_apigatewayv2_authorizers import HttpIamAuthorizer
+from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
+from constructs import Construct, IConstruct, IValidation
+
+from infra.constructs.job_function import JobFunction
+
+_JOBS: Final = (("POST", ""), ("GET", ""), ("GET", "/{id}"), ("DELETE", "/{id}"), ("POST", "/{id}/retry"))
+ROUTES: Final[tuple[tuple[str, str], ...]] = (
+    *((method, f"/jobs{path}") for method, path in _JOBS),
+    # The same routes under the queue's name, so that an IAM policy can grant one queue.
+    *((method, f"/queues/{{queue}}/jobs{path}") for method, path in _JOBS),
+    ("GET", "/queues"),
+    ("GET", "/queues/{queue}"),
+    ("GET", "/queues/{queue}/stats"),
+    ("GET", "/types"),
+    ("GET", "/health"),
+)
+REQUESTS_PER_SECOND: Final = 500
+BURST: Final = 1000
+ACCESS_LOG: Final = {
+    "request_id": "$context.requestId",
+    "caller": "$context.identity.userArn",
+    "route": "$context.routeKey",
+    "path": "$context.path",
+    "status": "$context.status",
+    "milliseconds": "$context.responseLatency",
+    "error": "$context.error.message",
+}
+
+
+class HttpApi(Construct):
+    """Every route is signed with IAM credentials and answered by one function."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, api: JobFunction) -> None:
+        super().__init__(scope, construct_id)
+        self.http_api = apigateway.HttpApi(
+            self,
+            "Api",
+            description="Jobline: enqueue jobs and see what became of them",
+            create_default_stage=False,
+            default_authorizer=HttpIamAuthorizer(),
+        )
+        integration = HttpLambdaIntegration(
+            "Integration",
+            api.function,
+            payload_format_version=apigateway.PayloadFormatVersion.VERSION_2_0,
+            timeout=api.timeout,
+            scope_permission_to_route=False,
+        )
+        for method, path in ROUTES:
+            self.http_api.add_routes(path=path, methods=[apigateway.HttpMethod(method)], integration=integration)
+        self._stage()
+        self.node.add_validation(EveryRouteIsSigned(self))
+
+    def _stage(self) -> None:
+        log = logs.LogGroup(self, "AccessLog", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        stage = apigateway.HttpStage(
+            self,
+            "Stage",
+            http_api=self.http_api,
+            stage_name="$default",
+            auto_deploy=True,
+            throttle=apigateway.ThrottleSettings(rate_limit=REQUESTS_PER_SECOND, burst_limit=BURST),
+        )
+        resource = stage.node.default_child
+        assert isinstance(resource, apigateway.CfnStage)
+        resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
+            destination_arn=log.log_group_arn, format=json.dumps(ACCESS_LOG, separators=(",", ":"))
+        )
+
+
+@jsii.implements(IValidation)
+class EveryRouteIsSigned:
+    """Refuses to synthesize an API with a route that anybody may call."""
+
+    def __init__(self, scope: IConstruct) -> None:
+        self._scope = scope
+
+    def validate(self) -> list[str]:
+        open_routes = [
+            route.route_key
+            for route in self._scope.node.find_all()
+            if isinstance(route, apigateway.CfnRoute) and route.authorization_type in {None, "NONE"}
+        ]
+        return [f"the route {key} has no authorization: every route must be signed" for key in open_routes]

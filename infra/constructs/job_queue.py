@@ -1,0 +1,91 @@
+"""The SQS queues of one Jobline queue: its lanes, and the dead-letter queue under them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra.constructs.job_function import JobFunction
+from infra.settings import StageSettings
+from jobline.definitions import Lane, Queue
+
+MAX_RECEIVE_COUNT: Final = 10
+"""Receives before a message goes to the dead-letter queue. Throttling, polling and hiding spend receives too, and the job's own
+attempts are counted in its record; so this is high, and the dead-letter queue is normally empty."""
+VISIBILITY_FACTOR: Final = 6
+"""A message stays hidden for this many function timeouts, as AWS advises (Using Lambda with Amazon SQS); the worker shortens it."""
+LONGEST_RETENTION: Final = Duration.days(14)
+DEAD_LETTERS_AT_A_TIME: Final = 2
+"""Invocations per dead-letter queue: the least that a mapping takes."""
+
+
+class JobQueue(Construct):
+    """One standard queue per lane, all redriven to one dead-letter queue."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, queue: Queue, settings: StageSettings, worker: JobFunction, dead_letters: JobFunction
+    ) -> None:
+        """`worker` runs the jobs, `dead_letters` settles what SQS gave up on: their timeouts decide how long messages stay hidden."""
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self._queue = queue
+        self.dead_letters = self._sqs_queue("dead", hidden_for=dead_letters.timeout)
+        self.lanes: Mapping[Lane, sqs.Queue] = {lane: self._lane(lane, worker.timeout) for lane in queue.lane_names}
+        for lane, lane_queue in self.lanes.items():
+            self._feed(worker, lane_queue, batch_size=queue.batch_size, at_a_time=queue.lane_concurrency[lane])
+        self._feed(dead_letters, self.dead_letters, batch_size=10, at_a_time=DEAD_LETTERS_AT_A_TIME)
+
+    def _lane(self, lane: Lane, worker_timeout: Duration) -> sqs.Queue:
+        return self._sqs_queue(
+            lane,
+            hidden_for=worker_timeout,
+            dead_letter_queue=sqs.DeadLetterQueue(max_receive_count=MAX_RECEIVE_COUNT, queue=self.dead_letters),
+            redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
+        )
+
+    def _sqs_queue(
+        self,
+        name: str,
+        *,
+        hidden_for: Duration,
+        dead_letter_queue: sqs.DeadLetterQueue | None = None,
+        redrive_allow_policy: sqs.RedriveAllowPolicy | None = None,
+    ) -> sqs.Queue:
+        return sqs.Queue(
+            self,
+            name,
+            visibility_timeout=Duration.seconds(int(hidden_for.to_seconds()) * VISIBILITY_FACTOR),
+            retention_period=LONGEST_RETENTION,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=self._settings.tls_only,
+            dead_letter_queue=dead_letter_queue,
+            redrive_allow_policy=redrive_allow_policy,
+        )
+
+    def _feed(self, function: JobFunction, source: sqs.Queue, *, batch_size: int, at_a_time: int) -> None:
+        lambda_.EventSourceMapping(
+            self,
+            f"{source.node.id}-mapping",
+            target=function.function,
+            event_source_arn=source.queue_arn,
+            batch_size=batch_size,
+            max_concurrency=at_a_time,
+            report_batch_item_failures=True,
+        )
+
+
+def allow_send(function: JobFunction, *queues: sqs.Queue) -> None:
+    """Lets the function send messages to these queues."""
+    function.allow(iam.PolicyStatement(actions=["sqs:SendMessage"], resources=[queue.queue_arn for queue in queues]))
+
+
+def allow_consume(function: JobFunction, *queues: sqs.Queue) -> None:
+    """Lets the function's mappings receive and delete messages of these queues, and the function hide them."""
+    actions = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"]
+    function.allow(iam.PolicyStatement(actions=actions, resources=[queue.queue_arn for queue in queues]))

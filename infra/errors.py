@@ -1,0 +1,7 @@
+"""What can go wrong while the app is synthesized, beside a wrong definition file."""
+
+from __future__ import annotations
+
+
+class BundlingError(Exception):
+    """A function's asset cannot be made; the text is a sentence for people."""

@@ -1,0 +1,166 @@
+"""What is deployed: the parts, how they are joined, and who may do what with which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from aws_cdk import CfnElement, CfnOutput, Duration, Fn, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra.constructs.body_bucket import BODIES, QUARANTINE, BodyBucket
+from infra.constructs.http_api import HttpApi
+from infra.constructs.job_function import JobFunction
+from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_send
+from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
+from infra.constructs.minute import EveryMinute
+from infra.constructs.stream_reader import ObserverFeed, RelayFeed
+from infra.settings import StageSettings
+from jobline import settings as names
+from jobline.definitions import Definitions, Worker
+from jobline.errors import InvalidDefinitions
+
+ROOM_FOR_LANES: Final = 3400
+"""Bytes of the relay's environment that the lanes' names may take; the other settings need the rest of 4 KB."""
+
+
+class JoblineStack(Stack):
+    """One deployment. No resource has a physical name, so any number of them fit into one account."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: StageSettings, definitions: Definitions, code: Callable[[str], lambda_.Code]
+    ) -> None:
+        """`code(name)` is the asset of `functions/<name>`."""
+        super().__init__(scope, construct_id, description=f"Jobline, a job queue: stage {settings.stage}")
+        self._settings = settings
+        self._code = code
+
+        self.table = JobTable(self, "Jobs", settings=settings)
+        self.bodies = BodyBucket(self, "Bodies", settings=settings)
+        self.set_aside = self._set_aside_queue()
+
+        self.api = self._function("api", timeout=29, bucket=True)
+        self.relay = self._function("relay", timeout=60)
+        self.observer = self._function("observer", timeout=60)
+        self.ticker = self._function("ticker", timeout=55)
+        self.dead_letters = self._function("dead_letters", timeout=60, bucket=True)
+        self.workers = {name: self._worker(worker) for name, worker in definitions.workers.items()}
+        self.queues = self._queues(definitions)
+
+        http = HttpApi(self, "Http", api=self.api)
+        RelayFeed(self, "RelayFeed", relay=self.relay, table=self.table, set_aside=self.set_aside)
+        ObserverFeed(self, "ObserverFeed", observer=self.observer, table=self.table)
+        EveryMinute(self, "Minute", function=self.ticker)
+        self._tell_queues()
+        self._grant(definitions)
+
+        CfnOutput(self, "ApiUrl", value=http.http_api.api_endpoint, description="Where clients send signed requests")
+        CfnOutput(self, "TableName", value=self.table.table.table_name, description="The table of records")
+        CfnOutput(self, "BucketName", value=self.bodies.bucket.bucket_name, description="The bucket for large bodies")
+
+    def _grant(self, definitions: Definitions) -> None:
+        """Everything that any function may do, besides writing its own log."""
+        every_lane = [lane for queue in self.queues.values() for lane in queue.lanes.values()]
+
+        self.table.allow(self.api, "GetItem", "BatchGetItem", "PutItem", "UpdateItem")
+        self.table.allow_query(self.api, BY_QUEUE, BY_ATTENTION)
+        self.bodies.allow(self.api, "GetObject", "PutObject", keys=BODIES)
+        self.bodies.allow_to_see_what_is_missing(self.api)
+
+        allow_send(self.relay, *every_lane, self.set_aside)
+
+        self.table.allow(self.observer, "GetItem", "PutItem", "UpdateItem")
+
+        self.table.allow(self.ticker, "GetItem", "BatchGetItem", "PutItem", "UpdateItem")
+        self.table.allow_query(self.ticker, BY_QUEUE, BY_ATTENTION)
+
+        self.table.allow(self.dead_letters, "GetItem", "UpdateItem")
+        allow_consume(self.dead_letters, *(queue.dead_letters for queue in self.queues.values()))
+        self.bodies.allow(self.dead_letters, "PutObject", keys=QUARANTINE)
+
+        for name, worker in self.workers.items():
+            self.table.allow(worker, "GetItem", "PutItem", "UpdateItem", "PartiQLUpdate")
+            served = [queue for queue in definitions.queues.values() if queue.worker == name]
+            allow_consume(worker, *(lane for queue in served for lane in self.queues[queue.name].lanes.values()))
+            self.bodies.allow(worker, "GetObject", "PutObject", keys=BODIES)
+            self.bodies.allow_to_see_what_is_missing(worker)
+            self._grant_what_its_file_says(worker, definitions.workers[name])
+
+    def _grant_what_its_file_says(self, function: JobFunction, worker: Worker) -> None:
+        for permission in worker.permissions:
+            resources = [resource.replace("{bucket}", self.bodies.bucket.bucket_arn) for resource in permission.resources]
+            function.allow(iam.PolicyStatement(actions=list(permission.actions), resources=resources))
+        if worker.secrets:
+            secrets = sorted(worker.secrets.values())
+            function.allow(iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=secrets))
+
+    def _queues(self, definitions: Definitions) -> Mapping[str, JobQueue]:
+        scope = Construct(self, "Queues")
+        return {
+            name: JobQueue(
+                scope, name, queue=queue, settings=self._settings, worker=self.workers[queue.worker], dead_letters=self.dead_letters
+            )
+            for name, queue in definitions.queues.items()
+        }
+
+    def _set_aside_queue(self) -> sqs.Queue:
+        """Stream records that can never be sent: kept as evidence, read by people."""
+        return sqs.Queue(
+            self,
+            "SetAside",
+            retention_period=LONGEST_RETENTION,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=self._settings.tls_only,
+            redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
+        )
+
+    def _function(self, name: str, *, timeout: int, bucket: bool = False, memory: int = 512, **environment: str) -> JobFunction:
+        told = {names.TABLE: self.table.table.table_name, **environment}
+        if bucket:
+            told[names.BUCKET] = self.bodies.bucket.bucket_name
+        return JobFunction(
+            self,
+            name.replace("_", " ").title().replace(" ", ""),
+            name=name,
+            code=self._code(name),
+            settings=self._settings,
+            environment=told,
+            timeout=Duration.seconds(timeout),
+            memory=memory,
+        )
+
+    def _worker(self, worker: Worker) -> JobFunction:
+        environment = {**worker.environment, names.WORKER: worker.name}
+        return self._function(worker.name, timeout=worker.timeout, bucket=True, memory=worker.memory, **environment)
+
+    def _tell_queues(self) -> None:
+        """Tells functions where queues are: the address that all queue URLs begin with, and the lanes' names."""
+        scheme, _, host, account = (Fn.select(part, Fn.split("/", self.set_aside.queue_url)) for part in range(4))
+        base = Fn.join("", [scheme, "//", host, "/", account, "/"])
+        for function in (self.relay, self.dead_letters, *self.workers.values()):
+            function.function.add_environment(names.QUEUE_URL_BASE, base)
+        self._refuse_more_lanes_than_fit()
+        lanes = {name: {lane: lane_queue.queue_name for lane, lane_queue in queue.lanes.items()} for name, queue in self.queues.items()}
+        self.relay.function.add_environment(names.LANES, self.to_json_string(lanes))
+        self.relay.function.add_environment(names.SET_ASIDE_QUEUE, self.set_aside.queue_name)
+
+    def _refuse_more_lanes_than_fit(self) -> None:
+        """Fails now, with a sentence, where the deploy would fail half-way: Lambda takes 4 KB of environment (Lambda quotas)."""
+        lanes = [lane for queue in self.queues.values() for lane in queue.lanes.values()]
+        # CloudFormation calls a queue STACK-LOGICALID-12 CHARACTERS; around it go the lane's name and punctuation.
+        around = 14 + len('"normal":"",')
+        needed = sum(len(self.stack_name) + len(self._logical_id(lane)) + around for lane in lanes)
+        needed += sum(len(name) + len('"":{},') for name in self.queues)
+        if needed > ROOM_FOR_LANES:
+            raise InvalidDefinitions(
+                f"queues.toml: {len(self.queues)} queues with {len(lanes)} lanes are more than the relay can be told of;"
+                " give those that need no priorities lanes = 1"
+            )
+
+    def _logical_id(self, construct: Construct) -> str:
+        resource = construct.node.default_child
+        assert isinstance(resource, CfnElement)
+        return self.get_logical_id(resource)

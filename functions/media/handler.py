@@ -1,5 +1,5 @@
 """What Lambda calls for the media worker."""
 
-from jobline.worker import build
+from jobline.wiring import worker_handler
 
-handler = build(__package__)
+handler = worker_handler(__package__)

@@ -52,7 +52,8 @@ def send_email(payload: SendEmail, ctx: Context) -> dict[str, Any]:
     """Sends one message through SES; returns its message id.
 
     SES has no idempotency token. What it took is noted in a receipt, which a later attempt of the job finds; so a message goes out
-    twice only when the worker dies between the two. Its header `X-Jobline-Job` and its tag `job` are the same then.
+    twice only when SES's answer is lost, or the worker dies before the receipt is kept. The header `X-Jobline-Job` and the tag `job`
+    are the same then.
     """
     if ctx.starts > 1 and (receipt := _receipt(ctx)) is not None:
         return receipt

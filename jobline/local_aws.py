@@ -15,11 +15,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+LAUNCHER: Final = ROOT / "jobline" / "local_fixes.py"
 DEFAULT_PORT: Final = 4566
 REGION: Final = "eu-west-1"
 ACCOUNT: Final = "000000000000"
@@ -58,13 +60,18 @@ class LocalAws:
     """One ministack process; a context manager that starts it and stops it, whatever happens in between.
 
     `port` is where it listens; `state` is the folder (made anew) for its log and temporary files; `fixes` are names for
-    `JOBLINE_LOCAL_FIXES` (see `local_fixes`). Raises `LocalAwsError` when it cannot start.
+    `JOBLINE_LOCAL_FIXES` (see `local_fixes`); `program` starts ministack, with `settings` in its environment. Raises `LocalAwsError`
+    when it cannot start.
     """
 
-    def __init__(self, *, port: int, state: Path, fixes: str = "all") -> None:
+    def __init__(
+        self, *, port: int, state: Path, fixes: str = "all", program: Path = LAUNCHER, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.port = port
         self.state = state
         self.fixes = fixes
+        self.program = program
+        self.settings = settings
         self.endpoint_url = f"http://127.0.0.1:{port}"
         self.log = state / "ministack.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,7 +106,7 @@ class LocalAws:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 # -I: the script's own folder must not be on the path, where jobline/queue.py would stand in for queue.
-                [python, "-I", ROOT / "jobline" / "local_fixes.py"],
+                [python, "-I", self.program],
                 env=self._server_environment(temporary),
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -155,6 +162,7 @@ class LocalAws:
             "MINISTACK_REGION": REGION,
             "SFTP_ENABLED": "0",
             "TMPDIR": str(temporary),
+            **self.settings,
         }
 
     def _refuse_port_in_use(self) -> None:

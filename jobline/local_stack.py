@@ -70,8 +70,13 @@ class LocalStack:
             port=self.aws.port,
             pid=self.aws.pid or 0,
         )
+        self.note.parent.mkdir(parents=True, exist_ok=True)
         self.note.write_text(json.dumps(asdict(deployment), indent=2) + "\n")
         return deployment
+
+    def deployment(self) -> Deployment:
+        """What the last `deploy` noted."""
+        return Deployment(**json.loads(self.note.read_text()))
 
     def outputs(self) -> dict[str, str]:
         """The stack's outputs as the last `deploy` gave them: `ApiUrl`, `TableName`, `BucketName`."""

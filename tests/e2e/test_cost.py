@@ -1,0 +1,73 @@
+"""What a job costs, counted on the real stack (DESIGN.md, section 7): never more than the budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jobline.local_stack import LocalStack
+from tests.e2e.client import Client
+from tests.e2e.meter import Meter
+
+JOBS = 100
+WRITE_UNITS_PER_JOB = 4.2
+CALLS_PER_JOB = 6.3
+SECONDS_AT_REST = 2.0
+PAYLOAD = {"order": 4711, "note": "x" * 100}
+
+
+@contextmanager
+def held_up(stack: LocalStack, *functions: str) -> Iterator[None]:
+    """The stream's readers wait, so that they find a backlog afterwards: what they do on AWS under load, whatever this machine's speed."""
+    lambda_ = stack.client("lambda")
+    mappings = [
+        mapping["UUID"]
+        for mapping in lambda_.list_event_source_mappings()["EventSourceMappings"]
+        if ":dynamodb:" in mapping["EventSourceArn"] and any(function in mapping["FunctionArn"] for function in functions)
+    ]
+    assert len(mappings) == len(functions)
+    for mapping in mappings:
+        lambda_.update_event_source_mapping(UUID=mapping, Enabled=False)
+    try:
+        yield
+    finally:
+        for mapping in mappings:
+            lambda_.update_event_source_mapping(UUID=mapping, Enabled=True)
+
+
+def wait_until_done(stack: LocalStack, jobs: list[str]) -> None:
+    """Looks into the table itself: asking the API would be metered."""
+    dynamodb, table = stack.client("dynamodb"), stack.outputs()["TableName"]
+    deadline = time.monotonic() + 60
+    for job in jobs:
+        while dynamodb.get_item(TableName=table, Key={"id": {"S": job}})["Item"]["status"]["S"] != "done":
+            assert time.monotonic() < deadline, "the jobs did not end"
+            time.sleep(0.1)
+
+
+def wait_until_at_rest(meter: Meter) -> None:
+    position, since = meter.position(), time.monotonic()
+    while time.monotonic() - since < SECONDS_AT_REST:
+        time.sleep(0.1)
+        if meter.position() != position:
+            position, since = meter.position(), time.monotonic()
+
+
+def test_a_happy_job_costs_no_more_than_its_budget(stack: LocalStack, client: Client, meter: Meter) -> None:
+    """At batch size 1. The ticker is left out: its calls are a price of the deployment, each minute, and not of a job."""
+    wait_until_done(stack, [client.enqueue("diagnostics", "echo", "so that every function is up")])
+    wait_until_at_rest(meter)
+    start = meter.position()
+
+    with held_up(stack, "Observer"):
+        with held_up(stack, "Relay"):
+            jobs = [client.enqueue("diagnostics", "echo", PAYLOAD) for _ in range(JOBS)]
+        wait_until_done(stack, jobs)
+    wait_until_at_rest(meter)
+
+    reading = meter.since(start, without="Ticker")
+    assert reading.calls["dynamodb:PutItem"] >= JOBS, "the meter sees nothing"
+    assert reading.calls["sqs:ReceiveMessage"] >= JOBS, "the meter sees nothing"
+    assert reading.write_units / JOBS <= WRITE_UNITS_PER_JOB, reading
+    assert reading.calls.total() / JOBS <= CALLS_PER_JOB, reading

@@ -23,6 +23,7 @@ Schema = Mapping[str, Any]
 
 MOST_PROBLEMS: Final = 20
 """Misfits told at once; a client that has so many has another problem."""
+_LONGEST_NAME: Final = 200
 
 _NAMES: Final = {dict: "object", list: "array", str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 _FORMATS: Final[Mapping[str, Any]] = {
@@ -53,8 +54,11 @@ def misfits(value: Any, schema: Schema, pointer: str = "") -> tuple[FieldProblem
 
 
 def place(pointer: str, name: str | int) -> str:
-    """The RFC 6901 pointer to a member or element of the value at `pointer`."""
-    return f"{pointer}/{str(name).replace('~', '~0').replace('/', '~1')}"
+    """The RFC 6901 pointer to a member or element of the value at `pointer`; a name longer than 200 characters is cut, with `…`."""
+    text = str(name)
+    if len(text) > _LONGEST_NAME:
+        text = text[:_LONGEST_NAME] + "…"
+    return f"{pointer}/{text.replace('~', '~0').replace('/', '~1')}"
 
 
 class _Check:

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from types import SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -57,6 +57,10 @@ class JobType:
 
     def describe(self) -> dict[str, Any]:
         """What the api and the docs say of the type: `summary`, `schema` (JSON Schema), `timeout`, `max_attempts`, `retry`."""
+        if _crashes(self.payload_type, set()):
+            raise InvalidJobType(
+                f"{self.place}: a union of a list or dict and a string with a pattern crashes msgspec; check the pattern yourself"
+            )
         try:
             schema = msgspec.json.schema(self.payload_type)
         except TypeError as error:
@@ -176,3 +180,25 @@ def _decoder(place: str, payload_type: Any) -> msgspec.json.Decoder[Any]:
         return msgspec.json.Decoder(payload_type)
     except (TypeError, RuntimeError) as error:
         raise InvalidJobType(f"{place}: this payload type cannot be read from JSON: {one_line(error)}") from error
+
+
+def _crashes(annotation: Any, seen: set[type]) -> bool:
+    """Whether msgspec would corrupt memory over this type.
+
+    0.22.0 does when it frees a decoder of a union of a list, set, tuple or dict and a string that has a `pattern`: a segmentation
+    fault when the process ends, or before (reduced by us; compare https://github.com/jcrist/msgspec/issues/717). `msgspec.inspect`
+    makes such a decoder itself, so the annotations are read here.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        if annotation in seen:
+            return False
+        seen.add(annotation)
+        return any(_crashes(each, seen) for each in typing.get_type_hints(annotation, include_extras=True).values())
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, UnionType):
+        metas = [meta for part in parts for meta in getattr(part, "__metadata__", ())]
+        bare = [getattr(part, "__origin__", part) if hasattr(part, "__metadata__") else part for part in parts]
+        containers = any((typing.get_origin(part) or part) in (list, set, frozenset, tuple, dict) for part in bare)
+        if containers and any(getattr(meta, "pattern", None) is not None for meta in metas):
+            return True
+    return any(_crashes(part, seen) for part in parts)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from threading import Event, Timer
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from urllib3.connection import HTTPConnection
+    from urllib3.response import HTTPResponse
 
 __all__ = ["Answer", "Outgoing", "Refused", "Rules", "Unreachable"]
 
@@ -142,13 +144,15 @@ class Outgoing:
     ) -> Answer:
         from urllib3.exceptions import HTTPError
 
+        left = max(0.0, ends - self._clock())
+        connection.timeout = left + 1  # of one wait for bytes; all of them together: `_shut_after`
         fixed = {"Host": target.host_header, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Connection": "close"}
-        with _shut_after(connection, max(0.0, ends - self._clock())) as over:
+        with _shut_after(connection, left) as over:
             try:
                 connection.request(method, target.path, body=body, headers={**headers, **fixed}, preload_content=False)
                 response = connection.getresponse()
-                start = response.read(LARGEST_ANSWER + 1, decode_content=False)
-            except (OSError, HTTPError) as error:
+                start = _start(response)
+            except (OSError, HTTPException, HTTPError) as error:
                 reason = "the time was over" if over.is_set() else str(error)
                 raise Unreachable(f"{target.host_header} gave no complete answer: {reason}") from error
             if over.is_set():  # cut off by us, which a body without a length cannot show
@@ -160,6 +164,14 @@ class Outgoing:
             truncated=len(start) > LARGEST_ANSWER,
             seconds=self._clock() - started,
         )
+
+
+def _start(response: HTTPResponse) -> bytes:
+    """The body, or one byte more of it than we take. A body that ends early raises: `read` says so once it has nothing to give."""
+    start = b""
+    while len(start) <= LARGEST_ANSWER and (part := response.read(LARGEST_ANSWER + 1 - len(start), decode_content=False)):
+        start += part
+    return start
 
 
 @contextmanager

@@ -86,6 +86,17 @@ class Bodies:
             raise CorruptRecord(f"the body {where.item or where.object} is {'missing' if data is None else 'not what was stored'}")
         return data.decode()
 
+    def size(self, reference: str) -> int:
+        """Bytes of the body that the reference names."""
+        return msgspec.json.decode(reference, type=Reference).size
+
+    def link(self, reference: str, *, seconds: int) -> str:
+        """A presigned URL of a body that is kept in S3, good for that long to whoever has it. Makes no call."""
+        where = msgspec.json.decode(reference, type=Reference)
+        if where.object is None:
+            raise ValueError(f"{where.item} is not kept in S3")
+        return self._s3().generate_presigned_url("get_object", Params={"Bucket": self._bucket, "Key": where.object}, ExpiresIn=seconds)
+
     def delete(self, reference: str) -> None:
         """Removes a body that no record refers to any more; removing it again changes nothing."""
         where = msgspec.json.decode(reference, type=Reference)

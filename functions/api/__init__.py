@@ -1,0 +1,1 @@
+"""The HTTP API: enqueue jobs and ask about them."""

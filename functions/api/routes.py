@@ -1,0 +1,191 @@
+"""The routes: which method and path does what, how a request is read and how its answer is written.
+
+Every answer that is not a success is a problem document (see `problems`), whoever noticed the problem.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
+
+from jobline import strict_json
+from jobline.documents import encode
+from jobline.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, Unavailable
+from jobline.job import Job
+from jobline.listing import parse_listing
+from jobline.log import Log
+from jobline.problems import MEDIA_TYPE, problem
+from jobline.request import parse_request
+from jobline.service import Service
+
+LARGEST_BODY: Final = 2_500_000
+"""Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
+_JSON: Final = "application/json"
+
+
+class Route(NamedTuple):
+    """One route: a method, a path with `<names>`, and what answers it, given the names' values."""
+
+    method: str
+    path: str
+    answer: Callable[..., Response[str]]
+
+
+class Api:
+    """The HTTP API over a `Service`, behind API Gateway's HTTP API (payload format 2.0)."""
+
+    def __init__(self, service: Service, *, stage: str, log: Log) -> None:
+        self._service = service
+        self._stage = stage
+        self._log = log
+        self._app = APIGatewayHttpResolver()
+        self.routes = self._routes()
+        for route in self.routes:
+            self._app.route(route.path, method=route.method)(route.answer)
+        self._app.not_found(self._no_route)
+        self._app.exception_handler(Exception)(self._failed)
+
+    def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """The answer to one request, in API Gateway's shape."""
+        return self._app.resolve(event, context)
+
+    def _routes(self) -> tuple[Route, ...]:
+        of_jobs = (
+            ("POST", "/jobs", self._enqueue),
+            ("GET", "/jobs", self._list),
+            ("GET", "/jobs/<id>", self._show),
+            ("DELETE", "/jobs/<id>", self._cancel),
+            ("POST", "/jobs/<id>/retry", self._retry),
+        )
+        return (
+            *(Route(*route) for route in of_jobs),
+            # The same under a queue's own path, so that an IAM policy can grant one queue.
+            *(Route(method, f"/queues/<queue>{path}", answer) for method, path, answer in of_jobs),
+            Route("GET", "/queues", self._queues),
+            Route("GET", "/queues/<queue>", self._queue),
+            Route("GET", "/queues/<queue>/stats", self._stats),
+            Route("GET", "/types", self._types),
+            Route("GET", "/health", self._health),
+        )
+
+    # ------------------------------------------------------------------------------------------------ jobs
+
+    def _enqueue(self, queue: str | None = None) -> Response[str]:
+        self._refuse_query()
+        if queue is not None:
+            self._service.queue(queue)
+        request = parse_request(strict_json.parse(self._body()), queue=queue, key=self._header("idempotency-key"))
+        job, replayed = self._service.enqueue(request, op=self._request_id)
+        # Relative to the request's own path, since a stage's name may stand before it (RFC 9110 section 10.2.2).
+        headers = {"Location": f"jobs/{job.id}"}
+        if replayed:
+            return self._job(200, job, headers | {"Idempotent-Replayed": "true"})
+        return self._job(202, job, headers)
+
+    def _list(self, queue: str | None = None) -> Response[str]:
+        listing, cursor = parse_listing(self._query, queue=queue)
+        return _answer(200, self._service.page(listing, cursor))
+
+    def _show(self, id: str, queue: str | None = None) -> Response[str]:
+        self._refuse_query()
+        job = self._service.find(id, queue=queue)
+        if _etag(job) in [tag.strip().removeprefix("W/") for tag in (self._header("if-none-match") or "").split(",")]:
+            return Response(status_code=304, headers={"ETag": _etag(job)})
+        return self._job(200, job, {})
+
+    def _cancel(self, id: str, queue: str | None = None) -> Response[str]:
+        self._refuse_query()
+        return _answer(200, self._service.cancel(self._service.find(id, queue=queue), op=self._request_id))
+
+    def _retry(self, id: str, queue: str | None = None) -> Response[str]:
+        self._refuse_query()
+        if self._body().strip() not in {b"", b"{}"}:
+            raise InvalidRequest("A retry takes no body.")
+        key = self._header("idempotency-key")
+        op = self._request_id if key is None else f"retry {key}"[:200]
+        return self._job(202, self._service.retry(self._service.find(id, queue=queue), op=op), {})
+
+    # ------------------------------------------------------------------------------------------------ queues and types
+
+    def _queues(self) -> Response[str]:
+        self._refuse_query()
+        queues = sorted(self._service.definitions.queues.items())
+        return _answer(200, {"queues": [self._service.describe_queue(queue) for _, queue in queues]})
+
+    def _queue(self, queue: str) -> Response[str]:
+        self._refuse_query()
+        return _answer(200, self._service.describe_queue(self._service.queue(queue)) | {"stats": self._service.queue_stats(queue)})
+
+    def _stats(self, queue: str) -> Response[str]:
+        self._refuse_query()
+        return _answer(200, self._service.queue_stats(queue))
+
+    def _types(self) -> Response[str]:
+        self._refuse_query()
+        return _answer(200, {"types": self._service.describe_types()})
+
+    def _health(self) -> Response[str]:
+        return _answer(200, {"status": "ok", "stage": self._stage})
+
+    # ------------------------------------------------------------------------------------------------ problems
+
+    def _no_route(self, error: Exception) -> Response[str]:
+        method, path = self._app.current_event.http_method, self._app.current_event.path
+        allowed = sorted({route.method for route in self.routes if re.fullmatch(re.sub("<.*?>", "[^/]+", route.path), path)})
+        if allowed:
+            return self._failed(MethodNotAllowed(f"{path} does not take {method}; it takes {', '.join(allowed)}.", allow=allowed))
+        return self._failed(NotFound(f"There is no route {method} {path}."))
+
+    def _failed(self, error: Exception) -> Response[str]:
+        answer = problem(error, self._request_id)
+        if answer.ours:
+            self._log.error("the request failed", request_id=self._request_id, exc_info=error)
+        elif isinstance(error, Unavailable):
+            self._log.warning("AWS did not take a call", request_id=self._request_id, detail=error.detail)
+        return Response(answer.status, MEDIA_TYPE, encode(answer.document), answer.headers)
+
+    # ------------------------------------------------------------------------------------------------ the request
+
+    @property
+    def _request_id(self) -> str:
+        return str(self._app.current_event.request_context.request_id)
+
+    @property
+    def _query(self) -> Mapping[str, str]:
+        return self._app.current_event.raw_event.get("queryStringParameters") or {}
+
+    def _header(self, name: str) -> str | None:
+        return self._app.current_event.headers.get(name)
+
+    def _refuse_query(self) -> None:
+        if self._query:
+            raise InvalidRequest(f"The query parameter {min(self._query)[:64]!r} is not known.")
+
+    def _body(self) -> bytes:
+        event = self._app.current_event.raw_event
+        # What is no character of UTF-8 is left to the JSON gate, which says where it stands.
+        body = (event.get("body") or "").encode("utf-8", "surrogatepass")
+        if event.get("isBase64Encoded"):
+            try:
+                body = base64.b64decode(body, validate=True)
+            except binascii.Error:
+                raise InvalidRequest("The body cannot be read: it is said to be base64 and is not.") from None
+        if len(body) > LARGEST_BODY:
+            raise TooLarge(f"The body has {len(body)} bytes; the limit is {LARGEST_BODY}.", limit=LARGEST_BODY)
+        return body
+
+    def _job(self, status: int, job: Job, headers: dict[str, str]) -> Response[str]:
+        return _answer(status, self._service.document(job), headers | {"ETag": _etag(job)})
+
+
+def _answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Response[str]:
+    return Response(status, _JSON, encode(document), headers)
+
+
+def _etag(job: Job) -> str:
+    return f'"{job.rev}"'

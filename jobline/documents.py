@@ -1,0 +1,88 @@
+"""A job as the API answers it: the bare job, every field of the record that is the client's business, `null` until known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from jobline.job import FAR_FUTURE, Job
+from jobline.payloads import Bodies
+from jobline.times import format_instant
+
+LARGEST_INLINE: Final = 1_000_000
+"""Bytes of payload, and again of result, that an answer carries itself; what is larger is answered as a link."""
+LINK_SECONDS: Final = 15 * 60
+_NULL: Final = msgspec.Raw(b"null")
+
+
+class Shown(NamedTuple):
+    """A body as an answer carries it: its JSON text, or a link to it."""
+
+    text: str | None = None
+    url: str | None = None
+
+
+def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
+    """The job with these bodies, ready for `encode`."""
+    document: dict[str, Any] = {
+        "id": job.id,
+        "queue": job.queue,
+        "type": job.type,
+        "payload": _raw(payload.text),
+        "priority": job.priority,
+        "status": job.status.value,
+        "attempts": job.attempts,
+        "max_attempts": job.max_attempts,
+        "scheduled_at": format_instant(job.scheduled_at),
+        "started_at": _instant(job.started_at),
+        "completed_at": _instant(job.completed_at),
+        "error": job.error,
+        "result": _raw(result.text),
+        "created_at": format_instant(job.created_at),
+        "expires_at": None if job.expires_at == FAR_FUTURE else format_instant(job.expires_at),
+        "timeout": job.timeout,
+        "retry": _raw(job.retry),
+        "group": job.group,
+        "tags": job.tags,
+        "progress": _raw(job.progress),
+        "cancel_requested": job.cancel_requested,
+    }
+    if payload.url is not None:
+        document["payload_url"] = payload.url
+    if result.url is not None:
+        document["result_url"] = result.url
+    return document
+
+
+def whole_document(job: Job, bodies: Bodies) -> dict[str, Any]:
+    """The job with its payload and result, brought from where they are kept; `null` and `payload_url` or `result_url` when large."""
+    return job_document(job, _shown(job.payload, job.payload_ref, bodies), _shown(job.result, job.result_ref, bodies))
+
+
+def short_document(job: Job) -> dict[str, Any]:
+    """The job as lists have it: a body that is kept apart is `null`, and `omitted` names it."""
+    document = job_document(job, Shown(job.payload), Shown(job.result))
+    omitted = [name for name, reference in (("payload", job.payload_ref), ("result", job.result_ref)) if reference is not None]
+    return document | {"omitted": omitted} if omitted else document
+
+
+def encode(document: Mapping[str, Any]) -> str:
+    """An answer as JSON text; stored bodies go in byte for byte."""
+    return msgspec.json.encode(document).decode()
+
+
+def _shown(inline: str | None, reference: str | None, bodies: Bodies) -> Shown:
+    if reference is not None and bodies.size(reference) > LARGEST_INLINE:
+        return Shown(url=bodies.link(reference, seconds=LINK_SECONDS))
+    return Shown(bodies.load(inline, reference))
+
+
+def _raw(text: str | None) -> msgspec.Raw:
+    return _NULL if text is None else msgspec.Raw(text.encode())
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else format_instant(at)

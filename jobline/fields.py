@@ -149,10 +149,10 @@ def read_fields(body: Mapping[str, Any], readers: Mapping[str, Reader], pointer:
 
 
 def near(given: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` when a known name is close to the given one, else nothing."""
+    """` (did you mean 'x'?)` when a known name is close to the given one, else nothing."""
     if len(given) > _LONGEST_NAME_WITH_ADVICE:
         return ""
     from difflib import get_close_matches  # only ever needed to refuse something
 
     close = get_close_matches(given, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -51,8 +51,16 @@ class Api:
         self._app.exception_handler(Exception)(self._failed)
 
     def handle(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
-        """The answer to one request, in API Gateway's shape."""
-        return self._app.resolve(event, context)
+        """The answer to one request, in API Gateway's shape (payload format 2.0)."""
+        try:
+            return self._app.resolve(event, context)
+        except Exception as error:
+            # Not even the router could read it; the caller gets the same kind of answer all the same.
+            request_id = str(event.get("requestContext", {}).get("requestId", ""))
+            self._log.error("the event could not be read", request_id=request_id, exc_info=error)
+            answer = problem(error, request_id)
+            headers = {"Content-Type": MEDIA_TYPE}
+            return {"statusCode": answer.status, "headers": headers, "body": encode(answer.document), "isBase64Encoded": False}
 
     def _routes(self) -> tuple[Route, ...]:
         of_jobs = (

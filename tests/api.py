@@ -1,0 +1,167 @@
+"""The API as a client sees it, in this process: requests become API Gateway's events, answers are read back.
+
+The events are real ones (tests/events), changed only in what a test is about.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from functions.api.routes import Api
+from jobline.definitions import Definitions, Queue, Worker
+from jobline.memory import MemoryStore
+from jobline.payloads import Bodies
+from jobline.retry import RetryPolicy
+from jobline.service import Service
+from jobline.store import Store
+from jobline.types import TypeInfo, Types
+from tests.factories import NOW
+
+EVENTS = Path(__file__).parent / "events"
+SEND_EMAIL = {"queue": "emails", "type": "send_email", "payload": {"to": "user@example.com"}}
+
+
+class SendEmail(msgspec.Struct, forbid_unknown_fields=True):
+    to: str
+    subject: str = "(no subject)"
+    sizes: list[int] = []
+
+
+DEFINITIONS = Definitions(
+    stage="test",
+    queues={
+        "emails": Queue(name="emails", worker="notifications", retry=RetryPolicy(base_delay=2000), max_attempts=4),
+        "letters": Queue(name="letters", worker="notifications", ordered=True),
+        "images": Queue(name="images", worker="media", timeout=100),
+    },
+    workers={"notifications": Worker(name="notifications", timeout=90), "media": Worker(name="media", timeout=900)},
+)
+TYPES = Types(
+    version=1,
+    workers={
+        "notifications": {
+            "send_email": TypeInfo(schema=msgspec.json.schema(SendEmail), summary="Send one message.", timeout=30),
+            "send_sms": TypeInfo(schema={}, max_attempts=7, retry=RetryPolicy(backoff="fixed", jitter=0.0)),
+        },
+        "media": {"image_resize": TypeInfo(schema={"type": "object"})},
+        "idle": {"nothing": TypeInfo(schema={})},
+    },
+)
+
+
+def event(name: str) -> dict[str, Any]:
+    """A real event of API Gateway."""
+    return dict(json.loads((EVENTS / f"{name}.json").read_text()))
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """The places that a problem document names, with what is wrong there."""
+        return [(each["pointer"], each["detail"]) for each in self.body.get("errors", [])]
+
+
+@dataclass
+class Logged:
+    """A log that remembers."""
+
+    lines: list[tuple[str, object, dict[str, Any]]] = field(default_factory=list)
+
+    def info(self, message: object, /, **fields: Any) -> None:
+        self.lines.append(("info", message, fields))
+
+    def warning(self, message: object, /, **fields: Any) -> None:
+        self.lines.append(("warning", message, fields))
+
+    def error(self, message: object, /, **fields: Any) -> None:
+        self.lines.append(("error", message, fields))
+
+
+class NoBodies(Bodies):
+    """Bodies for tests whose bodies all fit into their records: any other would need AWS."""
+
+    def __init__(self) -> None:
+        nothing: Any = None
+        super().__init__(nothing, "", lambda: nothing, "")
+
+
+class Client:
+    """One client of an API over `store`, at a clock that only the test moves."""
+
+    def __init__(self, store: Store | None = None, bodies: Bodies | None = None, **service: Any) -> None:
+        self.store: Any = MemoryStore() if store is None else store
+        self.now = NOW
+        self.log = Logged()
+        self._ids = 0
+        self._requests = 0
+        given: dict[str, Any] = {"definitions": DEFINITIONS, "types": TYPES, "read_stats": self._stats}
+        given |= {"store": self.store, "bodies": bodies or NoBodies(), "now": lambda: self.now, "random": self._random} | service
+        self.service = Service(**given)
+        self.api = Api(self.service, stage="test", log=self.log)
+
+    def _random(self, length: int) -> bytes:
+        self._ids += 1
+        return self._ids.to_bytes(length)
+
+    def _stats(self, queue: str, now: datetime) -> dict[str, Any]:
+        return {"pending": 3, "queue": queue}
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def send(self, event: dict[str, Any]) -> Answer:
+        """The answer to an event; checks what must be true of every answer."""
+        answer = self.api.handle(event, None)
+        headers = answer["headers"]
+        read = Answer(answer["statusCode"], answer.get("body") or "", headers)
+        assert not answer["isBase64Encoded"]
+        if read.status >= 400:
+            assert headers["Content-Type"] == "application/problem+json", read
+            assert {"type", "title", "status", "detail", "request_id"} <= read.body.keys()
+            assert read.body["status"] == read.status
+            assert "\n" not in read.body["detail"]
+        elif read.status != 304:
+            assert headers["Content-Type"] == "application/json"
+        return read
+
+    def call(
+        self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request; `body` is JSON text, bytes of UTF-8, or a value to be written as JSON."""
+        sent = copy.deepcopy(event("post_jobs"))
+        self._requests += 1
+        context = sent["requestContext"]
+        context["http"] |= {"method": method, "path": path}
+        context["requestId"] = f"request-{self._requests}"
+        sent |= {"rawPath": path, "body": body.decode("utf-8", "surrogateescape") if isinstance(body, bytes) else body}
+        if body is None:
+            del sent["body"]
+        elif not isinstance(body, (str, bytes)):
+            sent["body"] = json.dumps(body)
+        if query is not None:
+            sent["queryStringParameters"] = dict(query)
+        sent["headers"] |= headers or {}
+        return self.send(sent)
+
+    def enqueue(self, **fields: Any) -> dict[str, Any]:
+        """The new job."""
+        answer = self.call("POST", "/jobs", SEND_EMAIL | fields)
+        assert answer.status == 202, answer
+        return dict(answer.body)

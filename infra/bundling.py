@@ -25,8 +25,9 @@ from infra.archive import add
 from infra.byte_code import compiler_for
 from infra.errors import BundlingError
 from infra.wheels import Libraries, Target, wheels
-from jobline import definitions as definitions_module
+from jobline.definitions import FILE_NAME as DEFINITIONS_FILE
 from jobline.definitions import Definitions
+from jobline.types import FILE_NAME as TYPES_FILE
 
 FORMAT: Final = "1"
 """Grows when this module makes another asset of the same input."""
@@ -82,9 +83,9 @@ class Bundles:
         files = {name: content for name, content in self._sources.items() if name.startswith((folder, "jobline/"))}
         if f"{folder}handler.py" not in files:
             raise BundlingError(f"{folder}handler.py is missing: it is what Lambda calls")
-        files[definitions_module.FILE_NAME] = self.definitions.to_json()
+        files[DEFINITIONS_FILE] = self.definitions.to_json()
         if function == "api":
-            files[job_types.FILE_NAME] = self._job_types
+            files[TYPES_FILE] = self._job_types
         return files
 
     @cached_property

@@ -17,8 +17,16 @@ SQS_REQUEST: Final = 0.40 / 1_000_000
 POLLS_PER_MINUTE: Final = 5 * 3
 """A mapping keeps five long polls of 20 s going (Lambda developer guide, "Using Lambda with Amazon SQS")."""
 READ_UNIT: Final = 0.125 / 1_000_000
-TICK: Final = 1.00 / 1_000_000 + 0.20 / 1_000_000 + 0.5 * 0.2 * 0.0000133334
-"""One run of the ticker: schedule, request, and 512 MB of arm64 for 0.2 s."""
+LOOKS: Final = 3
+"""The ticker looks at each queue's partitions three times a minute: what waits, what may be lost, and a sample for the stats."""
+QUERY_OF_NOTHING: Final = 0.5
+"""Read units of an eventually consistent query that finds nothing (Amazon DynamoDB pricing)."""
+SECONDS_PER_LOOK: Final = 0.04
+"""Eight queries of 5 ms."""
+GIGABYTE_SECOND: Final = 0.0000133334
+"""Lambda on arm64; the ticker has half a gigabyte."""
+INVOCATION: Final = (1.00 + 0.20) / 1_000_000
+"""EventBridge Scheduler and Lambda."""
 
 
 class Item(NamedTuple):
@@ -31,10 +39,11 @@ class Item(NamedTuple):
 def idle_cost(definitions: Definitions) -> Sequence[Item]:
     """The lines of the bill; what is free at rest has none."""
     mappings = sum(len(queue.lane_names) + 1 for queue in definitions.queues.values())
-    # An eventually consistent query of nothing is half a read unit: each minute one per queue and shard, for each of the
-    # ticker's two duties, and a handful of items.
-    reads = sum(2 * SHARDS * 0.5 + 4 for _ in definitions.queues)
+    looks = LOOKS * len(definitions.queues)
+    # One unit more for each queue's own item, which is read consistently.
+    reads = looks * SHARDS * QUERY_OF_NOTHING + len(definitions.queues)
+    tick = INVOCATION + reads * READ_UNIT + looks * SECONDS_PER_LOOK * 0.5 * GIGABYTE_SECOND
     return (
-        Item(f"{mappings} queues polled by Lambda", mappings * POLLS_PER_MINUTE * MINUTES * SQS_REQUEST),
-        Item("the ticker, each minute", MINUTES * (TICK + reads * READ_UNIT)),
+        Item(f"{mappings} SQS queues polled by Lambda", mappings * POLLS_PER_MINUTE * MINUTES * SQS_REQUEST),
+        Item("the ticker, each minute", MINUTES * tick),
     )

@@ -17,7 +17,6 @@ from typing import Any, Final
 from infra.errors import BundlingError
 from jobline.definitions import Worker
 
-FILE_NAME: Final = "types.json"
 VERSION: Final = 1
 
 
@@ -37,6 +36,8 @@ def _types(worker: Worker, root: Path, sources_key: str, cache: Path) -> dict[st
         kept.parent.mkdir(parents=True, exist_ok=True)
         fresh = kept.with_suffix(f".{os.getpid()}")
         fresh.write_bytes(_ask(worker, root))
+        for old in kept.parent.glob(f"{worker.name}-*.json"):
+            old.unlink(missing_ok=True)
         os.replace(fresh, kept)
     types: dict[str, Any] = json.loads(kept.read_bytes())
     for name, described in types.items():

@@ -72,7 +72,7 @@ class JoblineStack(Stack):
 
         allow_send(self.relay, *every_lane, self.set_aside)
 
-        self.table.allow(self.observer, "GetItem", "PutItem", "UpdateItem")
+        self.table.allow(self.observer, "GetItem", "PutItem")
 
         self.table.allow(self.ticker, "GetItem", "BatchGetItem", "PutItem", "UpdateItem")
         self.table.allow_query(self.ticker, BY_QUEUE, BY_ATTENTION)

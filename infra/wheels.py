@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from infra.errors import BundlingError
 
 FORMAT: Final = "1"
 """Grows when this module makes another zip of the same requirements."""
+
+KEPT_DAYS: Final = 30
+"""How long a zip that nobody asks for is kept."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ def wheels(
     made_for = [FORMAT, target.python, target.platform or sys.platform, compiler.tag if compiler else "", *sorted(services or ("*",))]
     texts = [path.read_text(encoding="utf-8") if path.exists() else "" for path in (requirements, lock)]
     archive = cache / "wheels" / f"{_digest(*made_for, *texts)[:32]}.zip"
-    if not archive.exists():
+    if archive.exists():
+        archive.touch()
+    else:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".making-") as made:
             folder = Path(made, "wheels")
@@ -74,6 +80,7 @@ def wheels(
             packed = Path(made, "wheels.zip")
             write_tree(packed, folder)
             os.replace(packed, archive)
+        _forget_unused(archive.parent)
     return Libraries(archive, _digest(*made_for, *_distributions(archive)))
 
 
@@ -96,6 +103,13 @@ def _distributions(archive: Path) -> list[str]:
     """Name and version of every library inside, for example `boto3-1.44.5.dist-info`."""
     with zipfile.ZipFile(archive) as zipped:
         return sorted({top for name in zipped.namelist() if (top := name.partition("/")[0]).endswith(".dist-info")})
+
+
+def _forget_unused(folder: Path) -> None:
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for archive in folder.glob("*.zip"):
+        if archive.stat().st_mtime < oldest:
+            archive.unlink(missing_ok=True)
 
 
 def _digest(*parts: str) -> str:

@@ -1,0 +1,158 @@
+"""Who may do what: the roles of the functions, compared with the calls that their code makes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.infra.deployment import as_list, definitions, functions, resources, statements, written
+
+STAGES = pytest.mark.parametrize("stage", ["dev", "local"])
+
+LISTED_WILDCARDS = {
+    "/bodies/*",  # keys of the bucket under one prefix
+    "/quarantine/*",
+    "/stream/*",  # ListStreams takes nothing narrower
+    ":*",  # the scheduler's target: the ticker's versions
+}
+
+
+def allowed(stage: str, function: str, service: str) -> dict[str, set[str]]:
+    """The calls to `service` that the function may make, by resource."""
+    found: dict[str, set[str]] = {}
+    for actions, targets in statements(stage, function):
+        for target in targets:
+            calls = {action.partition(":")[2] for action in actions if action.startswith(f"{service}:")}
+            if calls:
+                found[target] = found.get(target, set()) | calls
+    return found
+
+
+def table_calls(stage: str, function: str) -> set[str]:
+    [table] = resources(stage, "AWS::DynamoDB::Table")
+    return allowed(stage, function, "dynamodb").get(table, set())
+
+
+@STAGES
+def test_no_function_may_read_the_whole_table_or_delete_from_it(stage: str) -> None:
+    for function in functions(stage):
+        everything = set().union(*allowed(stage, function, "dynamodb").values())
+        assert not everything & {"Scan", "DeleteItem", "BatchWriteItem", "DeleteTable", "UpdateTable", "PartiQLSelect", "PartiQLDelete"}
+
+
+@STAGES
+@pytest.mark.parametrize(
+    ("function", "calls"),
+    [
+        ("api", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
+        ("relay", set()),
+        ("observer", {"GetItem", "PutItem"}),
+        ("ticker", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
+        ("dead_letters", {"GetItem", "UpdateItem"}),
+        ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate"}),
+    ],
+)
+def test_a_function_may_make_the_calls_to_the_table_that_its_code_makes_and_no_others(stage: str, function: str, calls: set[str]) -> None:
+    assert table_calls(stage, function) == calls
+
+
+@STAGES
+def test_only_api_and_ticker_query_and_only_the_two_indexes(stage: str) -> None:
+    [table] = resources(stage, "AWS::DynamoDB::Table")
+    for function in functions(stage):
+        queried = {target for target, calls in allowed(stage, function, "dynamodb").items() if "Query" in calls}
+        expected = {f"{table}/index/by_queue", f"{table}/index/by_attention"} if function in {"api", "ticker"} else set()
+        assert queried == expected
+
+
+@STAGES
+def test_only_relay_and_observer_read_the_stream(stage: str) -> None:
+    readers = {
+        function for function in functions(stage) if any("GetRecords" in calls for calls in allowed(stage, function, "dynamodb").values())
+    }
+    assert readers == {"relay", "observer"}
+
+
+@STAGES
+def test_only_the_relay_sends_and_to_nothing_but_lanes_and_what_it_sets_aside(stage: str) -> None:
+    queues = resources(stage, "AWS::SQS::Queue")
+    for function in functions(stage):
+        targets = {target for target, calls in allowed(stage, function, "sqs").items() if "SendMessage" in calls}
+        if function != "relay":
+            assert not targets
+        else:
+            assert targets == {name for name in queues if "RedrivePolicy" in queues[name] or name.startswith("SetAside")}
+
+
+@STAGES
+def test_a_worker_receives_from_the_lanes_of_its_own_queues_alone(stage: str) -> None:
+    for name in definitions(stage).workers:
+        own = {queue.name for queue in definitions(stage).queues.values() if queue.worker == name}
+        received = {target for target, calls in allowed(stage, name, "sqs").items() if "ReceiveMessage" in calls}
+        assert received
+        assert all(any(target.startswith(f"Queues{queue}") and "dead" not in target for queue in own) for target in received)
+
+
+@STAGES
+def test_dead_letters_receives_from_dead_letter_queues_alone_and_writes_to_quarantine_alone(stage: str) -> None:
+    received = allowed(stage, "dead_letters", "sqs")
+    assert len(received) == len(definitions(stage).queues)
+    assert all("dead" in target for target in received)
+    [bucket] = resources(stage, "AWS::S3::Bucket")
+    assert allowed(stage, "dead_letters", "s3") == {f"{bucket}/quarantine/*": {"PutObject"}}
+
+
+@STAGES
+def test_relay_observer_and_ticker_never_touch_the_bucket(stage: str) -> None:
+    for function in ("relay", "observer", "ticker"):
+        assert allowed(stage, function, "s3") == {}
+
+
+@STAGES
+def test_a_worker_may_do_what_its_file_says(stage: str) -> None:
+    [bucket] = resources(stage, "AWS::S3::Bucket")
+    for name, worker in definitions(stage).workers.items():
+        for permission in worker.permissions:
+            for resource in permission.resources:
+                granted = [actions for actions, targets in statements(stage, name) if resource.replace("{bucket}", bucket) in targets]
+                assert set(permission.actions) <= set().union(*granted)
+
+
+@STAGES
+def test_no_action_is_a_wildcard_and_no_resource_is_beyond_the_listed_ones(stage: str) -> None:
+    [bucket] = resources(stage, "AWS::S3::Bucket")
+    said_by_workers = {
+        resource.replace("{bucket}", bucket)
+        for worker in definitions(stage).workers.values()
+        for permission in worker.permissions
+        for resource in permission.resources
+    }
+    for policy in resources(stage, "AWS::IAM::Policy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert not any("*" in action for action in as_list(statement["Action"]))
+            for resource in map(written, as_list(statement["Resource"])):
+                assert "*" not in resource or resource in said_by_workers or resource.endswith(tuple(LISTED_WILDCARDS))
+
+
+@STAGES
+def test_every_role_can_be_taken_by_one_service_alone(stage: str) -> None:
+    for role in resources(stage, "AWS::IAM::Role").values():
+        assert "ManagedPolicyArns" not in role
+        [statement] = role["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"]["Service"] in {"lambda.amazonaws.com", "scheduler.amazonaws.com"}
+
+
+@STAGES
+def test_a_function_writes_its_own_log_alone(stage: str) -> None:
+    for name, (_, function) in functions(stage).items():
+        assert allowed(stage, name, "logs") == {function["LoggingConfig"]["LogGroup"]["Ref"]: {"CreateLogStream", "PutLogEvents"}}
+
+
+@STAGES
+def test_only_the_gateway_may_call_the_api_and_only_for_this_api(stage: str) -> None:
+    [permission] = resources(stage, "AWS::Lambda::Permission").values()
+    assert permission["Principal"] == "apigateway.amazonaws.com"
+    [http_api] = resources(stage, "AWS::ApiGatewayV2::Api")
+    assert {"Ref": http_api} in permission["SourceArn"]["Fn::Join"][1]
+    assert json.dumps(permission["FunctionName"]) == json.dumps({"Fn::GetAtt": [functions(stage)["api"][0], "Arn"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final
@@ -69,14 +70,22 @@ def _signing_headers(id: str, now: datetime, body: bytes, secret: str | None) ->
     """Id, time and one signature for each key (https://www.standardwebhooks.com); without a secret no signature."""
     headers = {"webhook-id": id, "webhook-timestamp": str(int(now.timestamp()))}
     if secret is not None:
+        # Imported here: only deliveries that are signed need it.
         from standardwebhooks import Webhook
 
-        try:
-            signatures = [Webhook(key).sign(id, now, body.decode()) for key in secret.split()]
-        except ValueError as error:
-            raise InvalidSettings(f"the secret {SIGNING_SECRET} is no signing key (whsec_ and base64)") from error
-        headers["webhook-signature"] = " ".join(signatures)
+        headers["webhook-signature"] = " ".join(Webhook(key).sign(id, now, body.decode()) for key in _keys(secret))
     return headers
+
+
+def _keys(secret: str) -> list[bytes]:
+    """The keys that the secret holds. The library's own reading skips what is no base64, and would sign with what is left."""
+    try:
+        keys = [b64decode(text.removeprefix("whsec_"), validate=True) for text in secret.split()]
+    except ValueError:
+        keys = []
+    if not keys or not all(keys):
+        raise InvalidSettings(f"the secret {SIGNING_SECRET} is no signing key (whsec_ and base64), nor several with spaces between them")
+    return keys
 
 
 def _failure(answer: Answer, now: datetime) -> Exception:

@@ -11,7 +11,7 @@ from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk.assertions import Template
 
 from functions.api.routes import Api
-from infra.constructs.http_api import ROUTES
+from infra.constructs.http_api import ROUTES, HttpApi
 from infra.constructs.job_queue import MAX_RECEIVE_COUNT, VISIBILITY_FACTOR
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import InvalidDefinitions
@@ -234,9 +234,9 @@ def test_a_job_has_the_same_routes_under_its_queue() -> None:
 
 def test_a_route_that_anybody_may_call_is_refused_at_synth() -> None:
     stack = make_stack("dev")
-    api = stack.node.find_child("Http").node.find_child("Api")
-    assert isinstance(api, apigateway.HttpApi)
-    apigateway.CfnRoute(stack.node.find_child("Http"), "Open", api_id=api.api_id, route_key="GET /open")
+    http = stack.node.find_child("Http")
+    assert isinstance(http, HttpApi)
+    apigateway.CfnRoute(http, "Open", api_id=http.http_api.api_id, route_key="GET /open")
     with pytest.raises(RuntimeError, match="the route GET /open has no authorization"):
         Template.from_stack(stack)
 

@@ -10,6 +10,7 @@ import hashlib
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from jobline.errors import InvalidRequest
@@ -23,6 +24,7 @@ _LONGEST: Final = 1000
 _UNREAD: Final = 0
 _EXHAUSTED: Final = 1
 _AFTER: Final = 2
+_NO_TIME: Final = b"\xff" * 8
 _KEY_BYTES: Final = 16 + 8
 """The id's 128 bits and its place in the index, in epoch milliseconds."""
 
@@ -34,11 +36,13 @@ class Cursor(NamedTuple):
     """Which of the listing's parts, for one that reads several indexes one after the other."""
     position: Mapping[int, Key | None]
     """Shard → last key read, or `None` when that shard is exhausted; an absent one is unread (see `store.Position`)."""
+    until: datetime | None = None
+    """What is newer than the listing's first job is left out: it came later, and would stand among older ones."""
 
 
 def encode(cursor: Cursor, listing: str) -> str:
     """The cursor as URL-safe text, for the listing that `listing` describes."""
-    body = bytes((_VERSION, cursor.part))
+    body = bytes((_VERSION, cursor.part)) + (_NO_TIME if cursor.until is None else to_milliseconds(cursor.until).to_bytes(8))
     for shard in range(SHARDS):
         if shard not in cursor.position:
             body += bytes((_UNREAD,))
@@ -58,7 +62,8 @@ def decode(text: str, listing: str) -> Cursor:
         body, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
         if check != _check(body, listing) or body[0] != _VERSION:
             raise ValueError("not ours")
-        cursor = Cursor(body[1], _shards(body[2:]))
+        until = body[2:10]
+        cursor = Cursor(body[1], _shards(body[10:]), None if until == _NO_TIME else from_milliseconds(int.from_bytes(until)))
         # Base64 has several texts for the same bytes; only ours is taken.
         if encode(cursor, listing) != text:
             raise ValueError("another spelling")

@@ -57,9 +57,12 @@ def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
     return document
 
 
-def whole_document(job: Job, bodies: Bodies) -> dict[str, Any]:
-    """The job with its payload and result, brought from where they are kept; `null` and `payload_url` or `result_url` when large."""
-    return job_document(job, _shown(job.payload, job.payload_ref, bodies), _shown(job.result, job.result_ref, bodies))
+def whole_document(job: Job, bodies: Bodies, *, payload: str | None = None) -> dict[str, Any]:
+    """The job with its payload and result, brought from where they are kept; `null` and `payload_url` or `result_url` when large.
+
+    `payload` is its text, if the caller has it, so that it need not be read back.
+    """
+    return job_document(job, _shown(job.payload, job.payload_ref, bodies, payload), _shown(job.result, job.result_ref, bodies))
 
 
 def short_document(job: Job) -> dict[str, Any]:
@@ -74,10 +77,10 @@ def encode(document: Mapping[str, Any]) -> str:
     return msgspec.json.encode(document).decode()
 
 
-def _shown(inline: str | None, reference: str | None, bodies: Bodies) -> Shown:
+def _shown(inline: str | None, reference: str | None, bodies: Bodies, known: str | None = None) -> Shown:
     if reference is not None and bodies.size(reference) > LARGEST_INLINE:
         return Shown(url=bodies.link(reference, seconds=LINK_SECONDS))
-    return Shown(bodies.load(inline, reference))
+    return Shown(known or bodies.load(inline, reference))
 
 
 def _raw(text: str | None) -> msgspec.Raw:

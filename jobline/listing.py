@@ -120,33 +120,36 @@ def read_page(store: Store, listing: Listing, cursor: Cursor | None, *, now: dat
     Reads at most 200 records. Records whose retention is over are left out.
     """
     parts, _ = _FILTERS[listing.status]
-    part, position = cursor or Cursor(0, {})
+    part, position, until = cursor or Cursor(0, {})
     found: dict[str, Job] = {}
     unread = MOST_READ
     for _ in range(_MOST_ROUNDS):
         wanted = listing.limit - len(found)
-        page = _keys(store, listing, parts[part], position, limit=min(unread, MOST_READ if listing.filters else max(wanted, _BATCH // 4)))
+        size = min(unread, MOST_READ if listing.filters else max(wanted, _BATCH // 4))
+        page = _keys(store, listing, parts[part], Cursor(part, position, until), limit=size)
+        if page.keys and parts[part].newest_first:
+            until = until or page.keys[0].at
         read, jobs = _until_full(store, listing, page.keys, wanted, now)
         found |= jobs
         unread -= read
         position = _after(position, page, read)
         if read == len(page.keys) and page.next is None:
-            part, position = part + 1, {}
+            part, position, until = part + 1, {}, None
         if part == len(parts):
             return list(found.values()), None
         if len(found) == listing.limit or unread <= 0:
             break
-    return list(found.values()), cursors.encode(Cursor(part, position), listing.name)
+    return list(found.values()), cursors.encode(Cursor(part, position, until), listing.name)
 
 
-def _keys(store: Store, listing: Listing, part: _Part, position: Mapping[int, Key | None], *, limit: int) -> Page:
+def _keys(store: Store, listing: Listing, part: _Part, cursor: Cursor, *, limit: int) -> Page:
     if part.kind is None:
         names = queue_partitions(listing.queue)
-        start = {names[shard]: key for shard, key in position.items()}
-        return store.page_by_queue(listing.queue, limit=limit, start=start, since=listing.since)
+        start = {names[shard]: key for shard, key in cursor.position.items()}
+        return store.page_by_queue(listing.queue, limit=limit, start=start, since=listing.since, until=cursor.until)
     names = attention_partitions(listing.queue, part.kind)
-    start = {names[shard]: key for shard, key in position.items()}
-    return store.page_by_attention(listing.queue, part.kind, limit=limit, start=start, newest_first=part.newest_first)
+    start = {names[shard]: key for shard, key in cursor.position.items()}
+    return store.page_by_attention(listing.queue, part.kind, limit=limit, start=start, until=cursor.until, newest_first=part.newest_first)
 
 
 def _until_full(store: Store, listing: Listing, keys: tuple[Key, ...], wanted: int, now: datetime) -> tuple[int, dict[str, Job]]:

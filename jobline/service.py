@@ -32,10 +32,13 @@ _MOST_TRIES: Final = 5
 
 
 class Enqueued(NamedTuple):
-    """The job of an enqueue request, and whether an earlier request with the same idempotency key had made it."""
+    """The job of an enqueue request."""
 
     job: Job
+    document: dict[str, Any]
+    """The job as the API answers it."""
     replayed: bool
+    """Whether an earlier request with the same idempotency key had made it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +68,12 @@ class Service:
         outcome = self.store.create(job, now=now)
         if outcome.applied or outcome.job is None or key is None or outcome.job.last_op == op:
             # A fresh id was taken by nobody but ourselves: the reply to that write was lost (R30).
-            return Enqueued(outcome.job or job, replayed=False)
+            made = outcome.job or job
+            return Enqueued(made, whole_document(made, self.bodies, payload=request.payload_text), replayed=False)
         if outcome.job.request_hash != request.hash:
             where = (FieldProblem("/idempotency_key", f"names job {id}, which another request created"),)
             raise IdempotencyKeyReused(f"The idempotency key was used before with another request (job {id}).", problems=where, job_id=id)
-        return Enqueued(outcome.job, replayed=True)
+        return Enqueued(outcome.job, self.document(outcome.job), replayed=True)
 
     def find(self, id: str, *, queue: str | None = None) -> Job:
         """The job of an id, or of the beginning of one that no other job has; in `queue`, when the route names one.

@@ -88,12 +88,12 @@ class Api:
         if queue is not None:
             self._service.queue(queue)
         request = parse_request(strict_json.parse(self._body()), queue=queue, key=self._header("idempotency-key"))
-        job, replayed = self._service.enqueue(request, op=self._request_id)
+        job, document, replayed = self._service.enqueue(request, op=self._request_id)
         # Relative to the request's own path, since a stage's name may stand before it (RFC 9110 section 10.2.2).
-        headers = {"Location": f"jobs/{job.id}"}
+        headers = {"Location": f"jobs/{job.id}", "ETag": _etag(job)}
         if replayed:
-            return self._job(200, job, headers | {"Idempotent-Replayed": "true"})
-        return self._job(202, job, headers)
+            return _answer(200, document, headers | {"Idempotent-Replayed": "true"})
+        return _answer(202, document, headers)
 
     def _list(self, queue: str | None = None) -> Response[str]:
         listing, cursor = parse_listing(self._query, queue=queue)
@@ -104,7 +104,7 @@ class Api:
         job = self._service.find(id, queue=queue)
         if _etag(job) in [tag.strip().removeprefix("W/") for tag in (self._header("if-none-match") or "").split(",")]:
             return Response(status_code=304, headers={"ETag": _etag(job)})
-        return self._job(200, job, {})
+        return self._job(200, job)
 
     def _cancel(self, id: str, queue: str | None = None) -> Response[str]:
         self._refuse_query()
@@ -116,7 +116,7 @@ class Api:
             raise InvalidRequest("A retry takes no body.")
         key = self._header("idempotency-key")
         op = self._request_id if key is None else f"retry {key}"[:200]
-        return self._job(202, self._service.retry(self._service.find(id, queue=queue), op=op), {})
+        return self._job(202, self._service.retry(self._service.find(id, queue=queue), op=op))
 
     # ------------------------------------------------------------------------------------------------ queues and types
 
@@ -187,8 +187,8 @@ class Api:
             raise TooLarge(f"The body has {len(body)} bytes; the limit is {LARGEST_BODY}.", limit=LARGEST_BODY)
         return body
 
-    def _job(self, status: int, job: Job, headers: dict[str, str]) -> Response[str]:
-        return _answer(status, self._service.document(job), headers | {"ETag": _etag(job)})
+    def _job(self, status: int, job: Job) -> Response[str]:
+        return _answer(status, self._service.document(job), {"ETag": _etag(job)})
 
 
 def _answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Response[str]:

@@ -1,0 +1,232 @@
+"""The API over DynamoDB and S3 (moto): how many calls it makes, where bodies go, and what one fault at any call does to a client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from jobline.job import Job, Status
+from jobline.payloads import INLINE_LIMIT, ITEM_LIMIT, Bodies
+from jobline.store import JobStore
+from tests.api import SEND_EMAIL, Client
+from tests.aws import REGION, client, create_table
+from tests.factories import NOW, make_job
+from tests.faults import KINDS, Faults, FaultyClient, Killed, Kind
+
+
+class OnAws(Client):
+    """An API over moto's DynamoDB and S3, each of whose calls can be counted and spoiled."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.raw = client("dynamodb")
+        s3 = client("s3")
+        create_table(self.raw)
+        s3.create_bucket(Bucket="bodies", CreateBucketConfiguration={"LocationConstraint": REGION})
+        dynamodb: Any = FaultyClient(self.raw, faults)
+        spoilt_s3: Any = FaultyClient(s3, faults)
+        super().__init__(JobStore(dynamodb, "jobs"), Bodies(dynamodb, "jobs", lambda: spoilt_s3, "bodies"))
+
+    def job(self) -> Job:
+        """The only job there is, read past all faults."""
+        items = [item for item in self.raw.scan(TableName="jobs")["Items"] if "dispatch" in item]
+        assert len(items) == 1, items
+        found = JobStore(self.raw, "jobs").get(items[0]["id"]["S"])
+        assert found is not None
+        return found
+
+
+@contextmanager
+def on_aws(**faults: Any) -> Iterator[OnAws]:
+    with mock_aws():
+        yield OnAws(Faults(**faults))
+
+
+# ---------------------------------------------------------------------------------------------------- calls
+
+
+@pytest.mark.parametrize("fields", [{}, {"delay": 7200}, {"idempotency_key": "k", "priority": 1, "tags": ["a"]}])
+def test_enqueueing_is_exactly_one_conditional_write(fields: dict[str, Any]) -> None:
+    with on_aws() as api:
+        api.enqueue(**fields)
+        assert api.faults.calls == ["put_item"]
+
+
+def test_a_replay_and_a_misuse_of_a_key_are_one_call_too() -> None:
+    with on_aws() as api:
+        api.enqueue(idempotency_key="k")
+        assert api.call("POST", "/jobs", SEND_EMAIL | {"idempotency_key": "k"}).status == 200
+        assert api.call("POST", "/jobs", SEND_EMAIL | {"idempotency_key": "k", "priority": 1}).status == 422
+        assert api.faults.calls == ["put_item"] * 3
+
+
+def test_what_is_refused_costs_no_call() -> None:
+    with on_aws() as api:
+        api.call("POST", "/jobs", SEND_EMAIL | {"payload": {}})
+        api.call("POST", "/jobs", "{")
+        api.call("GET", "/jobs/nonsense")
+        api.call("GET", "/nope")
+        assert api.faults.calls == []
+
+
+def test_showing_cancelling_and_retrying_are_one_read_and_at_most_one_write() -> None:
+    with on_aws() as api:
+        id = api.enqueue()["id"]
+        for method, path in (("GET", ""), ("DELETE", ""), ("DELETE", ""), ("POST", "/retry")):
+            assert api.call(method, f"/jobs/{id}{path}").status in {200, 202}
+        assert api.faults.calls == ["put_item", "get_item", "get_item", "update_item", "get_item", "get_item", "update_item"]
+
+
+def test_the_write_is_conditional_and_the_record_is_a_happy_jobs_size() -> None:
+    with on_aws() as api:
+        id = api.enqueue(idempotency_key="k" * 36, tags=["vip"])["id"]
+        item = api.raw.get_item(TableName="jobs", Key={"id": {"S": id}})["Item"]
+        size = sum(len(name) + len(str(next(iter(value.values())))) for name, value in item.items())
+        assert size < 700
+        with pytest.raises(ClientError, match="ConditionalCheckFailed"):
+            api.raw.put_item(TableName="jobs", Item=item, ConditionExpression="attribute_not_exists(id)")
+
+
+# ---------------------------------------------------------------------------------------------------- bodies
+
+
+def sized(length: int) -> str:
+    """A payload for `send_sms` of so many bytes, with something that careless code would change."""
+    head = '{"n": 1.0, "u": "\u00fc", "x": "'
+    return head + "x" * (length - len(head.encode()) - 2) + '"}'
+
+
+@pytest.mark.parametrize(
+    ("length", "calls"),
+    [
+        (INLINE_LIMIT, []),
+        (INLINE_LIMIT + 1, ["put_item"]),
+        (ITEM_LIMIT, ["put_item"]),
+        (ITEM_LIMIT + 1, ["put_object"]),
+        (1_000_000, ["put_object"]),
+    ],
+)
+def test_a_payload_of_any_size_comes_out_byte_for_byte_and_is_put_away_before_the_record(length: int, calls: list[str]) -> None:
+    with on_aws() as api:
+        written = sized(length)
+        answer = api.call("POST", "/jobs", f'{{"queue": "emails", "type": "send_sms", "payload": {written}}}')
+        assert (answer.status, api.faults.calls) == (202, [*calls, "put_item"])
+        assert f'"payload":{written},' in api.call("GET", f"/jobs/{answer.body['id']}").text
+        assert (api.job().payload is None) == bool(calls)
+
+
+def test_a_payload_over_one_megabyte_is_answered_as_a_link_that_works() -> None:
+    with on_aws() as api:
+        written = sized(1_000_001)
+        job = api.call("POST", "/jobs", f'{{"queue": "emails", "type": "send_sms", "payload": {written}}}').body
+        shown = api.call("GET", f"/jobs/{job['id']}").body
+        assert shown["payload"] is None
+        assert "result_url" not in shown
+        assert "Expires=" in shown["payload_url"]
+        listed = api.call("GET", "/jobs", query={"queue": "emails"}).body["jobs"][0]
+        assert (listed["payload"], listed["omitted"]) == (None, ["payload"])
+
+
+def test_the_largest_body_that_is_taken_is_taken() -> None:
+    with on_aws() as api:
+        head = '{"queue": "emails", "type": "send_sms", "payload": "'
+        body = head + "x" * (2_500_000 - len(head) - 2) + '"}'
+        assert api.call("POST", "/jobs", body).status == 202
+
+
+# ---------------------------------------------------------------------------------------------------- faults
+
+
+LARGE = json.loads(sized(2000))
+
+
+def enqueue_small(api: OnAws) -> int:
+    return api.call("POST", "/jobs", SEND_EMAIL, headers={"idempotency-key": "k"}).status
+
+
+def enqueue_large(api: OnAws) -> int:
+    body = {"queue": "emails", "type": "send_sms", "payload": LARGE}
+    return api.call("POST", "/jobs", body, headers={"idempotency-key": "k"}).status
+
+
+def cancel(api: OnAws) -> int:
+    return api.call("DELETE", f"/jobs/{make_job().id}").status
+
+
+def retry(api: OnAws) -> int:
+    return api.call("POST", f"/jobs/{make_job().id}/retry", headers={"idempotency-key": "again"}).status
+
+
+def is_enqueued(job: Job) -> bool:
+    return (job.status, job.dispatch, job.rev) == (Status.PENDING, 1, 1)
+
+
+def is_cancelled(job: Job) -> bool:
+    return (job.status, job.rev) == (Status.CANCELLED, 2)
+
+
+def cancel_is_requested_once_or_twice(job: Job) -> bool:
+    return job.status is Status.RUNNING and job.cancel_requested and job.rev in {2, 3}
+
+
+def is_retried_once(job: Job) -> bool:
+    return (job.status, job.dispatch, job.attempts, job.rev) == (Status.PENDING, 2, 0, 2)
+
+
+REQUESTS: dict[str, tuple[Job | None, Callable[[OnAws], int], Callable[[Job], bool]]] = {
+    "enqueue": (None, enqueue_small, is_enqueued),
+    "enqueue with a large payload": (None, enqueue_large, is_enqueued),
+    "cancel a waiting job": (make_job(), cancel, is_cancelled),
+    "cancel a running job": (make_job(status=Status.RUNNING, token=1, lease_until=NOW), cancel, cancel_is_requested_once_or_twice),
+    "retry a dead job": (make_job(status=Status.DEAD, attempts=3, ttl=int(NOW.timestamp()) + 60), retry, is_retried_once),
+}
+
+
+def life(name: str, **faults: Any) -> tuple[list[int | None], Faults, Job]:
+    """A client that repeats its request until it is answered 2xx: the answers (`None`: no answer at all), and the job."""
+    before, request, _ = REQUESTS[name]
+    with on_aws(**faults) as api:
+        if before is not None:
+            JobStore(api.raw, "jobs").create(before, now=NOW)
+        answers: list[int | None] = []
+        while not answers or answers[-1] not in {200, 202}:
+            assert len(answers) < 3, answers
+            api.faults.new_process()
+            try:
+                answers.append(request(api))
+            except Killed:
+                answers.append(None)
+        return answers, api.faults, api.job()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", REQUESTS)
+def test_after_one_fault_at_any_call_a_client_repeats_and_has_exactly_one_job(name: str, kind: Kind) -> None:
+    _, _, as_it_should_be = REQUESTS[name]
+    _, healthy, _ = life(name)
+    assert healthy.calls
+    for number in range(len(healthy.calls)):
+        answers, faults, job = life(name, at=number, kind=kind)
+        where = f"{kind} at {faults.spoiled} ({number}): {answers}"
+        assert faults.spoiled == healthy.calls[number]
+        assert as_it_should_be(job), f"{where}: {job}"
+        # What was lost was never answered as something else: nothing at all, or 503 that asks to come back.
+        assert set(answers[:-1]) <= ({503} if kind in {"throttled", "reply_lost"} else {None}), where
+        if kind == "repeated":
+            assert len(answers) == 1, f"{where}: a request knows its own success"
+
+
+@pytest.mark.parametrize("kind", ["throttled", "repeated"])
+def test_a_request_without_a_key_is_one_job_too_when_the_sdk_repeats_it(kind: Kind) -> None:
+    with on_aws(at=0, kind=kind) as api:
+        answers = [api.call("POST", "/jobs", SEND_EMAIL).status]
+        if kind == "throttled":
+            answers.append(api.call("POST", "/jobs", SEND_EMAIL).status)
+        assert answers == ([503, 202] if kind == "throttled" else [202])
+        assert is_enqueued(api.job())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import boto3
 from aws_lambda_powertools import Logger
@@ -50,7 +51,9 @@ class Clients:
 
     @cached_property
     def s3(self) -> S3Client:
-        return boto3.client("s3", config=OWN_CALLS)
+        # Links that we sign must name the bucket's own region (virtual style does) and be of version 4; a local AWS has no such names.
+        style: Literal["path", "virtual"] = "path" if "AWS_ENDPOINT_URL" in os.environ else "virtual"
+        return boto3.client("s3", config=OWN_CALLS.merge(Config(signature_version="s3v4", s3={"addressing_style": style})))
 
 
 def make_log() -> Any:
@@ -60,8 +63,6 @@ def make_log() -> Any:
 
 def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
     """The Lambda handler of a worker folder: `handler = worker_handler(__package__)` is all that its `handler.py` says."""
-    import os
-
     from jobline.context import Toolbox
     from jobline.definitions import Definitions
     from jobline.payloads import Bodies

@@ -14,6 +14,7 @@ from moto import mock_aws
 from jobline.job import Job, Status
 from jobline.payloads import INLINE_LIMIT, ITEM_LIMIT, Bodies
 from jobline.store import JobStore
+from jobline.wiring import Clients
 from tests.api import SEND_EMAIL, Client
 from tests.aws import REGION, client, create_table
 from tests.factories import NOW, make_job
@@ -131,6 +132,21 @@ def test_a_payload_over_one_megabyte_is_answered_as_a_link_that_works() -> None:
         assert "Expires=" in shown["payload_url"]
         listed = api.call("GET", "/jobs", query={"queue": "emails"}).body["jobs"][0]
         assert (listed["payload"], listed["omitted"]) == (None, ["payload"])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "begin"),
+    [(None, f"https://bodies.s3.{REGION}.amazonaws.com/bodies/j/"), ("http://localhost:4566", "http://localhost:4566/bodies/bodies/j/")],
+)
+def test_a_link_is_signed_for_the_buckets_own_region(monkeypatch: pytest.MonkeyPatch, endpoint: str | None, begin: str) -> None:
+    environment = {"AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_ENDPOINT_URL": endpoint or ""}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    nothing: Any = None
+    bodies = Bodies(nothing, "", lambda: Clients().s3, "bodies")
+    link = bodies.link('{"sha256": "x", "size": 5, "object": "bodies/j/payload-x.json"}', seconds=900)
+    assert link.startswith(begin)
+    assert "X-Amz-Expires=900" in link
 
 
 def test_the_largest_body_that_is_taken_is_taken() -> None:

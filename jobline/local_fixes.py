@@ -89,6 +89,20 @@ def _first_statement(body: bytes) -> str:
     return str(statements[0].get("Statement", ""))
 
 
+def permissions_of_queue_batches() -> None:
+    """`SendMessageBatch`, `DeleteMessageBatch` and `ChangeMessageVisibilityBatch` need the permission of the single call.
+
+    AWS: "Actions, resources, and condition keys for Amazon SQS", which has no others. Stock asks for `sqs:SendMessageBatch`.
+    """
+    action_of = iam_actions.extract_iam_action
+
+    def action(service: str, method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        named = action_of(service, method, path, headers, body, query)
+        return named.removesuffix("Batch") if str(named).startswith("sqs:") else named
+
+    iam_actions.extract_iam_action = action
+
+
 def partial_failures_of_streams() -> None:
     """A stream mapping with ReportBatchItemFailures goes on from the first failed record; stock skips all of them.
 
@@ -180,6 +194,7 @@ def _malformed(answer: Answer) -> Answer:
 FIXES: Final[dict[str, Callable[[], None]]] = {
     "partiql_on_the_stream": partiql_on_the_stream,
     "partiql_permissions": partiql_permissions,
+    "permissions_of_queue_batches": permissions_of_queue_batches,
     "partial_failures_of_streams": partial_failures_of_streams,
     "partial_failures_of_queues": partial_failures_of_queues,
 }

@@ -159,6 +159,26 @@ def test_a_partiql_statement_needs_the_permission_of_its_verb_on_its_table(emula
     assert refused(lambda: theirs.execute_statement(Statement=f"UPDATE \"{other}\" SET n=1 WHERE id='a'"))
 
 
+def test_a_batch_of_messages_needs_the_permission_of_a_single_one(emulator: Emulator, stock: bool) -> None:
+    mine, arn = emulator.queue()
+    other, _ = emulator.queue()
+    iam, user = emulator.client("iam"), emulator.name()
+    iam.create_user(UserName=user)
+    key = iam.create_access_key(UserName=user)["AccessKey"]
+    iam.put_user_policy(UserName=user, PolicyName="send", PolicyDocument=policy("sqs:SendMessage", arn))
+    theirs = emulator.client("sqs", key["AccessKeyId"], key["SecretAccessKey"])
+
+    def refused(url: str) -> bool:
+        try:
+            theirs.send_message_batch(QueueUrl=url, Entries=[{"Id": "0", "MessageBody": "hello"}])
+        except ClientError as error:
+            return "AccessDenied" in error.response["Error"]["Code"]
+        return False
+
+    assert refused(mine) == stock
+    assert refused(other)
+
+
 FAILS_ONCE_ON_SECOND = """
 import boto3, os
 sqs, failed = boto3.client("sqs"), []

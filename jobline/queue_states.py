@@ -42,6 +42,18 @@ def item_key(queue: str) -> str:
     return f"queue#{queue}"
 
 
+def decode_state(item: Any) -> QueueState:
+    """The state that a table item holds; the defaults of an empty one."""
+    oldest = item.get("oldest_created_at")
+    return QueueState(
+        paused=item.get("paused", {}).get("BOOL", False),
+        walked=_decode_keys(item.get("walked")),
+        heads=_decode_keys(item.get("heads")),
+        oldest_created_at=from_milliseconds(int(oldest["N"])) if oldest else None,
+        active_workers=int(item.get("active_workers", {}).get("N", 0)),
+    )
+
+
 class QueueStates:
     """Queue states in the jobs table, one item each."""
 
@@ -52,15 +64,7 @@ class QueueStates:
     def get(self, queue: str) -> QueueState:
         with aws_errors("reading a queue's state"):
             answer = self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": item_key(queue)}}, ConsistentRead=True)
-        item: Any = answer.get("Item", {})
-        oldest = item.get("oldest_created_at")
-        return QueueState(
-            paused=item.get("paused", {}).get("BOOL", False),
-            walked=_decode_keys(item.get("walked")),
-            heads=_decode_keys(item.get("heads")),
-            oldest_created_at=from_milliseconds(int(oldest["N"])) if oldest else None,
-            active_workers=int(item.get("active_workers", {}).get("N", 0)),
-        )
+        return decode_state(answer.get("Item", {}))
 
     def save_walk(self, queue: str, state: QueueState) -> None:
         values: dict[str, Any] = {

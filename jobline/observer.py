@@ -1,0 +1,151 @@
+"""The observer: the reader of the table's stream that folds what happens to jobs into their queues' counters.
+
+One conditional write per queue and batch holds the deltas and the mark of what was folded, so a repeated batch changes nothing
+(PROTOCOL.md R20). The event source mapping must neither bisect batches nor take partial failures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from jobline.aws import aws_errors
+from jobline.counters import Change, Counters
+from jobline.errors import CorruptRecord, Unavailable
+from jobline.job import Job
+from jobline.log import Log
+from jobline.marks import Batch
+from jobline.records import Item, decode, is_job
+from jobline.stats import counters_key, decode_counters, encode_counters
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+TRIES: Final = 5
+"""Folds per queue and invocation when another observer keeps writing first; then the stream repeats the batch."""
+
+_DIGITS: Final = re.compile(r"[0-9]{1,40}")
+
+
+class Delivery(NamedTuple):
+    """What one event of the stream says."""
+
+    batch: Batch
+    changes: Mapping[str, Sequence[Change]]
+    """Queue → what happened to its jobs, in the stream's order."""
+    oldest: datetime | None
+    """When the first of the records was written."""
+    unreadable: Sequence[str]
+    """Why each record that could not be read was left out."""
+
+
+class Observer:
+    """Folds stream batches into the counters of one deployment's table."""
+
+    def __init__(self, *, dynamodb: DynamoDBClient, table: str, clock: Callable[[], datetime], log: Log) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._clock = clock
+        self._log = log
+        self._written: dict[str, Counters] = {}
+        """What this process wrote last, so that a warm function need not read before it writes."""
+
+    def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Folds one event of the table's stream; returns only when every queue's counters hold it.
+
+        The answer is the empty state that Lambda asks for where the mapping has a tumbling window, and ignores elsewhere.
+        A record that cannot be read is logged and left out. Raises `Unavailable` when DynamoDB did not take a write: the stream then
+        repeats the batch, and nothing is counted twice.
+        """
+        delivery = read_delivery(event)
+        for reason in delivery.unreadable:
+            self._log.error("stream record left out of the counters", reason=reason, records=len(event["Records"]))
+        for queue, changes in delivery.changes.items():
+            self._fold(queue, changes, delivery)
+        return {"state": {}}
+
+    def _fold(self, queue: str, changes: Sequence[Change], delivery: Delivery) -> None:
+        counters = self._written.get(queue) or self._read(queue)
+        for _ in range(TRIES):
+            folded = counters.fold(delivery.batch, changes, now=self._clock(), oldest=delivery.oldest)
+            if folded is counters:
+                return
+            refused_by = self._put(queue, folded)
+            if refused_by is None:
+                self._written[queue] = folded
+                if folded.recount and not counters.recount:
+                    self._log.error("stream records may have been missed: the counters need a recount", queue=queue)
+                return
+            # Another observer wrote first; it may have folded these very records.
+            counters = refused_by
+        raise Unavailable(f"folding the counters of {queue}: another observer kept writing first")
+
+    def _read(self, queue: str) -> Counters:
+        with aws_errors("reading counters"):
+            answer = self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": counters_key(queue)}}, ConsistentRead=True)
+        item = answer.get("Item", {})
+        try:
+            return decode_counters(item)
+        except CorruptRecord as error:
+            self._log.error("counters that cannot be read begin anew", queue=queue, error=str(error))
+            return Counters(recount=True, rev=int(item["rev"]["N"]))
+
+    def _put(self, queue: str, counters: Counters) -> Counters | None:
+        """Writes the counters over those they were folded from; those that refused it, if any did."""
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
+        if counters.rev > 1:
+            condition = {
+                "ConditionExpression": "#rev = :rev",
+                "ExpressionAttributeNames": {"#rev": "rev"},
+                "ExpressionAttributeValues": {":rev": {"N": str(counters.rev - 1)}},
+            }
+        try:
+            with aws_errors("writing counters"):
+                self._dynamodb.put_item(TableName=self._table, Item=encode_counters(queue, counters), **condition)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return self._read(queue)
+        return None
+
+
+def read_delivery(event: Mapping[str, Any]) -> Delivery:
+    """The changes of jobs in a stream event, by queue."""
+    numbers: list[int] = []
+    changes: dict[str, list[Change]] = {}
+    oldest: datetime | None = None
+    unreadable: list[str] = []
+    for record in event["Records"]:
+        try:
+            change, at = read_change(record)
+        except CorruptRecord as error:
+            unreadable.append(str(error))
+            continue
+        numbers.append(change.number)
+        oldest = at if oldest is None else min(oldest, at)
+        job = change.new or change.old
+        if job is not None:
+            changes.setdefault(job.queue, []).append(change)
+    return Delivery(Batch.of(numbers, event.get("shardId")), changes, oldest, unreadable)
+
+
+def read_change(record: Mapping[str, Any]) -> tuple[Change, datetime]:
+    """What one stream record says happened, and when it was written (to the second).
+
+    A record of an item that is no job has neither old nor new. Raises `CorruptRecord`.
+    """
+    try:
+        facts = record["dynamodb"]
+        sequence = facts["SequenceNumber"]
+        if not _DIGITS.fullmatch(sequence):
+            raise ValueError(f"{sequence!r} is not a sequence number")
+        at = datetime.fromtimestamp(float(facts["ApproximateCreationDateTime"]), UTC)
+        old, new = (facts.get(image) for image in ("OldImage", "NewImage"))
+        change = Change(int(sequence), _job(old), _job(new))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
+        raise CorruptRecord(f"the stream record {record.get('eventID')} has not the shape of one: {error!r}") from error
+    return change, at
+
+
+def _job(image: Item | None) -> Job | None:
+    return decode(image) if image and is_job(image) else None

@@ -28,11 +28,11 @@ _LONGEST_POINTER: Final = 500
 
 _BLANK: Final = " \t\n\r"
 _SPACE: Final = re.compile(f"[{_BLANK}]*")
-_NUMBER: Final = re.compile(r"-?(?P<integer>0|[1-9][0-9]*+)(?P<rest>(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)")
-_WORD: Final = re.compile(r"-?[A-Za-z0-9_+.-]+")
+_NUMBER: Final = r"-?(?P<integer>0|[1-9][0-9]*+)(?P<rest>(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)"
+_WORD: Final = r"-?[A-Za-z0-9_+.-]+"
 _CONSTANTS: Final = ("true", "false", "null")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_BRACKET_OR_STRING: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}]', re.DOTALL)
+_SURROGATE: Final = "[\ud800-\udfff]"
+_BRACKET_OR_STRING: Final = r'(?s)"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}]'
 # What json.loads takes though we may not: long numbers, large exponents, escaped surrogates. A hit only means a closer look.
 _SUSPICIOUS: Final = re.compile(r"(?<![0-9])[0-9]{39}|[0-9][eE][+-]?[0-9]{3}|\\u[dD][89a-fA-F]")
 
@@ -91,7 +91,7 @@ def _is_shallow(text: str) -> bool:
     if text.count("[") + text.count("{") <= DEEPEST:
         return True
     depth = 0
-    for match in _BRACKET_OR_STRING.finditer(text):
+    for match in re.finditer(_BRACKET_OR_STRING, text):
         first = text[match.start()]
         if first in "[{":
             depth += 1
@@ -157,6 +157,8 @@ class _Inspector:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        # Compiled when first needed: most texts are never looked at by hand, and a cold start need not pay for it.
+        self._number_at, self._word_at, self._surrogate = re.compile(_NUMBER), re.compile(_WORD), re.compile(_SURROGATE)
         self._path: list[str | int] = []
         """Where we are: for each container around us, the member's name or the element's number (-1: before the first)."""
 
@@ -234,13 +236,13 @@ class _Inspector:
             value, end = scanstring(self._text, at + 1, True)
         except json.JSONDecodeError as error:
             self._fail(f"a string is not well formed ({error.msg.rstrip(' at').lower()})", error.pos)
-        if _SURROGATE.search(value):
+        if self._surrogate.search(value):
             self._fail("a string has half of a surrogate pair, which is no character", at)
         return value, end
 
     def _scalar(self, at: int) -> int:
-        number = _NUMBER.match(self._text, at)
-        word = _WORD.match(self._text, at)
+        number = self._number_at.match(self._text, at)
+        word = self._word_at.match(self._text, at)
         end = word.end() if word else at + 1
         if number and number.end() == end:
             self._number(number)

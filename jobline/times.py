@@ -15,17 +15,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _LONGEST_TEXT: Final = 64
 
+# Patterns are texts, compiled by `re` when first used: a cold start need not pay for those that it never meets.
 _UNITS: Final = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _AMOUNT: Final = r"[0-9]+(?:\.[0-9]+)?"
-_SECONDS: Final = re.compile(_AMOUNT)
-_SHORT: Final = re.compile("".join(rf"(?:(?P<{unit}>{_AMOUNT}){unit})?" for unit in _UNITS))
+_SHORT: Final = "".join(rf"(?:(?P<{unit}>{_AMOUNT}){unit})?" for unit in _UNITS)
 # ISO 8601-1 §5.5.2: weeks stand alone; days and T-parts combine. Years and months are left out: they have no fixed length.
-_ISO: Final = re.compile(
-    rf"P(?:(?P<w>{_AMOUNT})W|(?:(?P<d>{_AMOUNT})D)?(?:T(?:(?P<h>{_AMOUNT})H)?(?:(?P<m>{_AMOUNT})M)?(?:(?P<s>{_AMOUNT})S)?)?)"
-)
-_ISO_CALENDAR: Final = re.compile(r"P[0-9.]+[YM].*|P[0-9.]+Y")
+_ISO: Final = rf"P(?:(?P<w>{_AMOUNT})W|(?:(?P<d>{_AMOUNT})D)?(?:T(?:(?P<h>{_AMOUNT})H)?(?:(?P<m>{_AMOUNT})M)?(?:(?P<s>{_AMOUNT})S)?)?)"
+_ISO_CALENDAR: Final = r"P[0-9.]+[YM].*"
 # RFC 3339 §5.6 `date-time`; both letters may be lower case there.
-_INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:([Zz])|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII)
+_INSTANT: Final = r"(?a)(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:([Zz])|([+-])([01]\d|2[0-3]):([0-5]\d))"
 
 
 def parse_duration(value: object) -> timedelta:
@@ -43,12 +41,12 @@ def parse_duration(value: object) -> timedelta:
         return _milliseconds(Decimal(str(value)) * 1000)
     if len(value) > _LONGEST_TEXT:
         raise ValueError(f"a duration is at most {_LONGEST_TEXT} characters of text")
-    if _SECONDS.fullmatch(value):
+    if re.fullmatch(_AMOUNT, value):
         return _milliseconds(Decimal(value) * 1000)
-    match = (_ISO if value.startswith("P") else _SHORT).fullmatch(value)
+    match = re.fullmatch(_ISO if value.startswith("P") else _SHORT, value)
     parts = {unit: amount for unit, amount in match.groupdict().items() if amount} if match else {}
     if not parts or value.endswith("T"):
-        if _ISO_CALENDAR.fullmatch(value):
+        if re.fullmatch(_ISO_CALENDAR, value):
             raise ValueError(f"{value!r} has years or months, whose length is not fixed; use days")
         raise ValueError(f"{value!r} is not a duration; write seconds, or text such as '90s', '10m', '1h30m' or 'PT10M'")
     return _milliseconds(sum((Decimal(amount) * _UNITS[unit] for unit, amount in parts.items()), Decimal(0)))
@@ -59,7 +57,7 @@ def parse_instant(text: object) -> datetime:
 
     Raises `ValueError` with one sentence for people; a time without an offset is refused, because it names no instant.
     """
-    match = _INSTANT.fullmatch(text) if isinstance(text, str) and len(text) <= _LONGEST_TEXT else None
+    match = re.fullmatch(_INSTANT, text) if isinstance(text, str) and len(text) <= _LONGEST_TEXT else None
     if match is None:
         raise ValueError("a time is RFC 3339 text with an offset, such as '2026-01-31T09:30:00Z'")
     date, time, fraction, _zulu, sign, hours, minutes = match.groups()

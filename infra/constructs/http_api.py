@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 import jsii
-from aws_cdk import RemovalPolicy
+from aws_cdk import ArnFormat, RemovalPolicy, Stack
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_logs as logs
 from aws_cdk.aws_apigatewayv2_authorizers import HttpIamAuthorizer
@@ -75,8 +75,12 @@ class HttpApi(Construct):
         )
         resource = stage.node.default_child
         assert isinstance(resource, apigateway.CfnStage)
+        # CloudFormation's own ARN of a log group ends with ":*", which API Gateway would cut off and report as drift.
+        arn = Stack.of(self).format_arn(
+            service="logs", resource="log-group", resource_name=log.log_group_name, arn_format=ArnFormat.COLON_RESOURCE_NAME
+        )
         resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
-            destination_arn=log.log_group_arn, format=json.dumps(ACCESS_LOG, separators=(",", ":"))
+            destination_arn=arn, format=json.dumps(ACCESS_LOG, separators=(",", ":"))
         )
 
 

@@ -52,7 +52,7 @@ class JobTable(Construct):
         stream = self.table.table_stream_arn
         assert stream
         self._allow(function, ("DescribeStream", "GetRecords", "GetShardIterator"), stream)
-        # ListStreams names no stream (DynamoDB, Service Authorization Reference); this is the narrowest that it takes.
+        # A list is of any stream of the table (Amazon DynamoDB developer guide, "IAM policy to grant read access for a stream only").
         self._allow(function, ("ListStreams",), f"{self.table.table_arn}/stream/*")
 
     def _allow(self, function: JobFunction, calls: tuple[str, ...], resource: str) -> None:

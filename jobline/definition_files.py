@@ -112,7 +112,8 @@ def _check_timeout(file: TomlFile, queue: Queue, worker: Worker) -> None:
     if queue.timeout > worker.longest_job:
         raise file.wrong(
             f"queues.{queue.name}.timeout",
-            f"a job may take {queue.timeout} s, but {worker_file(worker.name)} stops after {worker.timeout} s; at most {worker.longest_job} s fit",
+            f"a job may take {queue.timeout} s, but {worker_file(worker.name)} stops after {worker.timeout} s;"
+            f" at most {worker.longest_job} s fit",
         )
 
 

@@ -44,19 +44,21 @@ class HttpApi(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, api: JobFunction) -> None:
         super().__init__(scope, construct_id)
-        self.http_api = apigateway.HttpApi(
-            self,
-            "Api",
-            description="Jobline: enqueue jobs and see what became of them",
-            create_default_stage=False,
-            default_authorizer=HttpIamAuthorizer(),
-        )
         integration = HttpLambdaIntegration(
             "Integration",
             api.function,
             payload_format_version=apigateway.PayloadFormatVersion.VERSION_2_0,
             timeout=api.timeout,
             scope_permission_to_route=False,
+        )
+        self.http_api = apigateway.HttpApi(
+            self,
+            "Api",
+            description="Jobline: enqueue jobs and see what became of them",
+            create_default_stage=False,
+            default_authorizer=HttpIamAuthorizer(),
+            # Whatever else is asked reaches the function too (`$default`, signed like the rest), which says what is wrong with it.
+            default_integration=integration,
         )
         for method, path in ROUTES:
             self.http_api.add_routes(path=path, methods=[apigateway.HttpMethod(method)], integration=integration)

@@ -218,7 +218,7 @@ def test_nothing_in_the_bucket_is_public_or_plain_or_kept_for_ever(stage: str) -
 @BOTH
 def test_every_route_of_the_contract_is_there_and_signed(stage: str) -> None:
     routes = resources(stage, "AWS::ApiGatewayV2::Route").values()
-    assert sorted(route["RouteKey"] for route in routes) == sorted(f"{method} {path}" for method, path in ROUTES)
+    assert sorted(route["RouteKey"] for route in routes) == sorted(["$default", *(f"{method} {path}" for method, path in ROUTES)])
     assert {route["AuthorizationType"] for route in routes} == {"AWS_IAM"}
 
 

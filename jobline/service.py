@@ -116,8 +116,10 @@ class Service:
     def retry(self, job: Job, *, op: str) -> Job:
         """Runs a failed, dead, cancelled or expired job again now: attempts start over, its history stays.
 
-        Raises Conflict for a job in any other state. The same `op` again is a success.
+        Raises Conflict for a job in any other state, or whose queue is no longer there. The same `op` again is a success.
         """
+        if job.queue not in self.definitions.queues:
+            raise Conflict(f"The job's queue {job.queue!r} is no longer defined: nothing would run it.", job_status=job.status.value)
 
         def write(job: Job) -> Write | None:
             if job.last_op == op:

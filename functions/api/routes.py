@@ -26,6 +26,7 @@ from jobline.service import Service
 LARGEST_BODY: Final = 2_500_000
 """Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
 _JSON: Final = "application/json"
+_LONGEST_PATH_TOLD: Final = 200
 
 
 class Route(NamedTuple):
@@ -143,7 +144,7 @@ class Api:
     # ------------------------------------------------------------------------------------------------ problems
 
     def _no_route(self, error: Exception) -> Response[str]:
-        method, path = self._app.current_event.http_method, self._app.current_event.path
+        method, path = self._app.current_event.http_method, self._app.current_event.path[:_LONGEST_PATH_TOLD]
         allowed = sorted({route.method for route in self.routes if re.fullmatch(re.sub("<.*?>", "[^/]+", route.path), path)})
         if allowed:
             return self._failed(MethodNotAllowed(f"{path} does not take {method}; it takes {', '.join(allowed)}.", allow=allowed))

@@ -243,6 +243,13 @@ def test_a_job_in_any_other_state_cannot_be_retried(api: Client, status: Status)
     assert api.store.get(ID).rev == 1
 
 
+def test_a_job_whose_queue_is_no_longer_defined_cannot_be_retried(api: Client) -> None:
+    over(api, Status.DEAD, queue="bygone")
+    assert api.call("GET", f"/jobs/{ID}").status == 200
+    answer = api.call("POST", f"/jobs/{ID}/retry")
+    assert (answer.status, "no longer defined" in answer.body["detail"]) == (409, True)
+
+
 def test_a_retry_with_the_same_key_twice_is_one_retry(api: Client) -> None:
     over(api, Status.DEAD)
     answers = [api.call("POST", f"/jobs/{ID}/retry", headers={"idempotency-key": "again"}) for _ in range(2)]

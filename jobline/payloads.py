@@ -95,7 +95,8 @@ class Bodies:
         where = msgspec.json.decode(reference, type=Reference)
         if where.object is None:
             raise ValueError(f"{where.item} is not kept in S3")
-        return self._s3().generate_presigned_url(ClientMethod="get_object", Params={"Bucket": self._bucket, "Key": where.object}, ExpiresIn=seconds)
+        named = {"Bucket": self._bucket, "Key": where.object}
+        return self._s3().generate_presigned_url(ClientMethod="get_object", Params=named, ExpiresIn=seconds)
 
     def delete(self, reference: str) -> None:
         """Removes a body that no record refers to any more; removing it again changes nothing."""

@@ -59,9 +59,9 @@ class Marks:
     """By name, the one written last at the end."""
 
     def cover(self, batch: Batch) -> int:
-        """The highest number of the batch's shard that is known to be folded; 0 when none is."""
+        """The highest number of the batch's shard that is known to be folded; -1 when none is."""
         known = self.marks.get(batch.name)
-        return 0 if known is None else batch.origin + known.reach
+        return -1 if known is None else batch.origin + known.reach
 
     def after(self, batch: Batch, minute: int) -> Marks:
         """These marks once the batch is folded; `self` when nothing of it was new."""

@@ -32,7 +32,9 @@ _DIGITS: Final = re.compile(r"[0-9]{1,40}")
 class Delivery(NamedTuple):
     """What one event of the stream says."""
 
-    batch: Batch
+    numbers: Sequence[int]
+    shard: str | None
+    """The stream shard's id, where the mapping has a tumbling window."""
     changes: Mapping[str, Sequence[Change]]
     """Queue → what happened to its jobs, in the stream's order."""
     oldest: datetime | None
@@ -62,14 +64,16 @@ class Observer:
         delivery = read_delivery(event)
         for reason in delivery.unreadable:
             self._log.error("stream record left out of the counters", reason=reason, records=len(event["Records"]))
-        for queue, changes in delivery.changes.items():
-            self._fold(queue, changes, delivery)
+        if delivery.changes:
+            batch = Batch.of(delivery.numbers, delivery.shard)
+            for queue, changes in delivery.changes.items():
+                self._fold(queue, batch, changes, delivery.oldest)
         return {"state": {}}
 
-    def _fold(self, queue: str, changes: Sequence[Change], delivery: Delivery) -> None:
+    def _fold(self, queue: str, batch: Batch, changes: Sequence[Change], oldest: datetime | None) -> None:
         counters = self._written.get(queue) or self._read(queue)
         for _ in range(TRIES):
-            folded = counters.fold(delivery.batch, changes, now=self._clock(), oldest=delivery.oldest)
+            folded = counters.fold(batch, changes, now=self._clock(), oldest=oldest)
             if folded is counters:
                 return
             refused_by = self._put(queue, folded)
@@ -126,7 +130,7 @@ def read_delivery(event: Mapping[str, Any]) -> Delivery:
         job = change.new or change.old
         if job is not None:
             changes.setdefault(job.queue, []).append(change)
-    return Delivery(Batch.of(numbers, event.get("shardId")), changes, oldest, unreadable)
+    return Delivery(numbers, event.get("shardId"), changes, oldest, unreadable)
 
 
 def read_change(record: Mapping[str, Any]) -> tuple[Change, datetime]:

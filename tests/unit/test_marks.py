@@ -115,14 +115,14 @@ def test_a_repeated_batch_is_covered_and_a_longer_one_only_up_to_where_it_was() 
     marks = Marks({}).after(Batch.of([5, 7, 9]), 0)
     assert marks.cover(Batch.of([5, 7, 9])) == 9
     assert marks.cover(Batch.of([5, 7, 9, 12])) == 9
-    assert marks.cover(Batch.of([7, 9])) == 0
+    assert marks.cover(Batch.of([7, 9])) == -1
 
 
 def test_numbers_of_another_shard_are_never_covered() -> None:
     marks = Marks({}).after(Batch.of([10, 30]), 0)
-    assert marks.cover(Batch.of([20, 25])) == 0
+    assert marks.cover(Batch.of([20, 25])) == -1
     told = Marks({}).after(Batch.of([10, 30], "a"), 0)
-    assert (told.cover(Batch.of([20, 25], "b")), told.cover(Batch.of([20, 40], "a"))) == (0, 30)
+    assert (told.cover(Batch.of([20, 25], "b")), told.cover(Batch.of([20, 40], "a"))) == (-1, 30)
 
 
 def test_numbers_are_compared_as_numbers() -> None:
@@ -144,8 +144,9 @@ def test_a_batch_that_keeps_coming_back_keeps_its_mark() -> None:
     stuck = Batch.of([1, 2])
     marks = Marks({}).after(stuck, 0)
     for minute in range(1, 200):
-        marks = marks.after(Batch.of([1000 + minute]), minute).after(stuck, minute)
+        marks = marks.after(Batch.of([1000 + minute]), minute)
         assert marks.cover(stuck) == 2
+        marks = marks.after(stuck, minute)
 
 
 def test_what_teaches_nothing_new_changes_nothing() -> None:

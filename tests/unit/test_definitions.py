@@ -97,7 +97,7 @@ def test_a_queue_exists_only_in_the_stages_it_names_and_so_does_its_worker(check
     write(checkout, "", "functions/diagnostics/worker.toml")
     assert load(checkout, "dev").queues.keys() == {"emails", "probe"}
     prod = load(checkout, "prod")
-    assert (prod.queues.keys(), prod.workers.keys()) == ({"emails"}, {"notifications"})
+    assert (set(prod.queues), set(prod.workers)) == ({"emails"}, {"notifications"})
 
 
 def test_what_is_baked_into_an_asset_reads_back_equal_and_does_not_depend_on_the_order_in_the_file(

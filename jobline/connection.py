@@ -1,0 +1,238 @@
+"""The way to a deployment's HTTP API: where it is, who we are there, one signed request, and what its answers mean.
+
+The API is found by URL (argument, `JOBS_API_URL`) or by the note `.jobline/local.json` that `make dev` leaves, looked for from the
+working folder upwards. Requests are signed by AWS's Signature Version 4 for the service `execute-api`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
+from urllib.parse import quote, urlsplit
+
+from jobline.api_errors import NotConfigured, NotJobline, Unreachable, error_of
+
+if TYPE_CHECKING:
+    import httpx2
+
+URL_VARIABLE: Final = "JOBS_API_URL"
+NOTE: Final = Path(".jobline") / "local.json"
+CONNECT_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 35.0
+"""An HTTP API itself gives up after 30 s (Amazon API Gateway quotas)."""
+
+_REGION: Final = re.compile(r"\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$")
+_LOOPBACK: Final = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1|.*\.localhost")
+
+
+class Keys(NamedTuple):
+    """AWS credentials, as a signature needs them."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+
+
+class Answer(NamedTuple):
+    """An answer that was a success."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: Any
+    """The parsed JSON, `None` when there was none."""
+    text: str
+    """The JSON as it came, for whoever must not change a number's form."""
+
+
+class Connection:
+    """One deployment's API as one caller. A context manager: leaving it closes its connections.
+
+    `keys` is asked at each request, since credentials may be short-lived.
+    """
+
+    def __init__(self, api_url: str, *, region: str, keys: Callable[[], Keys]) -> None:
+        """Raises NotConfigured when `api_url` is no HTTP URL."""
+        self.api_url = _checked(api_url)
+        self.region = region
+        self._keys = keys
+        self._client: httpx2.Client | None = None
+
+    @classmethod
+    def find(cls, *, api_url: str | None = None, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Connection:
+        """The API at `api_url`, else at `JOBS_API_URL`, else that of the local deployment whose note is found from `folder` upwards.
+
+        A local deployment (a loopback address) is spoken to as its account's root, any other with the credentials that AWS's own
+        tools would use. Raises NotConfigured.
+        """
+        environment = os.environ if environment is None else environment
+        url = api_url or environment.get(URL_VARIABLE) or _noted_url(folder or Path.cwd())
+        host = _host(_checked(url))
+        if _LOOPBACK.fullmatch(host):
+            from jobline.local_aws import ACCOUNT, REGION, SECRET
+
+            return cls(url, region=REGION, keys=lambda: Keys(ACCOUNT, SECRET))
+        return cls(url, region=_region(host, environment), keys=_keys_of_aws)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Sends one signed request, once; `path` is unquoted and begins with a slash, `params` that are `None` are left out.
+
+        The body is `json`, or `content` as it stands. Raises `Unreachable` when no answer came (the request may have had its effect),
+        `NotJobline` when the answer is not this API's, and the error that the answer tells: see `api_errors.error_of`.
+        """
+        body = content if content is not None else _dumped(json)
+        given = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {}) | dict(headers or {})
+        response = self._send(method, self.api_url + _quoted(path, params), body, given)
+        document = _parsed(response.text)
+        if not response.is_success:
+            raise error_of(response.status_code, document, self.api_url)
+        if document is None and response.status_code != 204:
+            raise NotJobline(f"{self.api_url} answered with something that is not JSON. Is it the URL of a Jobline API?")
+        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, document, response.text)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+        import httpx2
+
+        if self._client is None:
+            timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+            # A proxy set for the world outside does not know this machine's own addresses.
+            self._client = httpx2.Client(timeout=timeout, trust_env=not _LOOPBACK.fullmatch(_host(url)))
+        request = self._client.build_request(method, url, content=body, headers=dict(headers))
+        # What is signed is what httpx2 will send, however it wrote the URL.
+        request.headers.update(sign(method, str(request.url), body, headers, region=self.region, keys=self._keys()))
+        try:
+            return self._client.send(request)
+        except httpx2.TimeoutException as error:
+            raise Unreachable(f"{self.api_url} did not answer in time.") from error
+        except httpx2.TransportError as error:
+            raise Unreachable(f"Cannot reach {self.api_url}: {_reason(error)}.{self._advice()}") from error
+
+    def _advice(self) -> str:
+        return " Is `make dev` running?" if _LOOPBACK.fullmatch(_host(self.api_url)) else ""
+
+
+def sign(method: str, url: str, body: bytes, headers: Mapping[str, str], *, region: str, keys: Keys) -> dict[str, str]:
+    """The headers that sign a request for API Gateway (Signature Version 4): `Authorization`, the date, and the session's token."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    request = AWSRequest(method, url, data=body, headers=dict(headers))
+    SigV4Auth(cast("Any", keys), "execute-api", region).add_auth(request)
+    return {
+        name: value for name, value in request.headers.items() if name.lower() in ("authorization", "x-amz-date", "x-amz-security-token")
+    }
+
+
+# ---------------------------------------------------------------------------------------------------- where
+
+
+def _checked(url: str) -> str:
+    """The URL without a slash at its end. Raises NotConfigured."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # read to be checked: a port that is no number raises
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or re.search(r"[\s\x00-\x1f]", url):
+        raise NotConfigured(f"{url!r} is not the URL of an API; it looks like https://abc123.execute-api.eu-west-1.amazonaws.com")
+    return url.rstrip("/")
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _noted_url(folder: Path) -> str:
+    for place in (folder, *folder.parents):
+        note = place / NOTE
+        try:
+            url = json.loads(note.read_text())["api_url"]
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NotConfigured(f"{note} cannot be read ({error}). Start `make dev` anew, or give the API's URL.") from error
+        # Whoever can leave a file in a folder above this one must not say where our jobs go.
+        if not isinstance(url, str) or not _LOOPBACK.fullmatch(_host(_checked(url))):
+            raise NotConfigured(f"{note} names {url!r}, which is not on this machine. Give that URL by {URL_VARIABLE} if you mean it.")
+        return url
+    raise NotConfigured(
+        f"Which API? Give its URL (the stack's output ApiUrl) by --api-url or {URL_VARIABLE}, or start `make dev` and call from its checkout."
+    )
+
+
+def _region(host: str, environment: Mapping[str, str]) -> str:
+    """The region that a request is signed for: the host says it, unless it is a domain of one's own."""
+    named = _REGION.search(host)
+    region = named[1] if named else environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise NotConfigured(f"Which region is {host} in? Its name does not say: set AWS_REGION.")
+    return region
+
+
+def _quoted(path: str, params: Mapping[str, Any] | None) -> str:
+    query = "&".join(f"{quote(name, safe='')}={quote(str(value), safe='')}" for name, value in (params or {}).items() if value is not None)
+    return quote(path, safe="/~") + (f"?{query}" if query else "")
+
+
+# ---------------------------------------------------------------------------------------------------- who
+
+
+def _keys_of_aws() -> Keys:
+    """What AWS's own tools would use: environment, profile, single sign-on, container or instance role. Raises NotConfigured."""
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    try:
+        credentials = Session().get_credentials()
+        frozen = None if credentials is None else credentials.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise NotConfigured(f"AWS credentials cannot be used: {error}") from error
+    if frozen is None or not frozen.access_key or not frozen.secret_key:
+        raise NotConfigured("There are no AWS credentials: set AWS_PROFILE, run `aws sso login`, or set AWS_ACCESS_KEY_ID and its secret.")
+    return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+# ---------------------------------------------------------------------------------------------------- what came
+
+
+def _dumped(document: Any) -> bytes:
+    if document is None:
+        return b""
+    import msgspec
+
+    return msgspec.json.encode(document)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """The system's own words for a connection that failed, without its error number."""
+    return re.sub(r"^\[[^\]]*\]\s*", "", str(error)).rstrip(".") or type(error).__name__

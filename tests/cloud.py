@@ -1,0 +1,268 @@
+"""A whole deployment in this process, on moto: the stream, the mappings' rules and the clock are ours, everything else is real.
+
+Lambda's part is played by AWS's rules: a stream batch is repeated from its first failure; an SQS batch is deleted except for
+what the function says must stay, and not at all when the function dies or answers nonsense.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import time_machine
+from moto import mock_aws
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+
+from jobline.context import Toolbox
+from jobline.dead_letters import DeadLetters, Quarantine
+from jobline.definitions import Definitions, Queue
+from jobline.definitions import Worker as WorkerDefinition
+from jobline.job import Job
+from jobline.job_type import JobType
+from jobline.log import Silence
+from jobline.payloads import Bodies
+from jobline.queue import Queues
+from jobline.queue_states import QueueStates
+from jobline.registry import Registry
+from jobline.relay import Relay
+from jobline.store import JobStore
+from jobline.ticker import Ticker
+from jobline.transitions import enqueued
+from jobline.wiring import utc_now
+from jobline.worker import Worker
+from tests.aws import REGION, client, create_table
+from tests.factories import NOW, make_job
+from tests.faults import Faults, FaultyClient, Killed
+
+FUNCTION_TIMEOUT = timedelta(seconds=300)
+VISIBILITY = 6 * FUNCTION_TIMEOUT
+
+
+class Cloud:
+    """One deployment with one queue (`emails`, one lane unless told otherwise)."""
+
+    def __init__(
+        self, traveller: time_machine.Traveller, types: list[JobType], *, queue: Queue, max_receives: int, faults: Faults | None = None
+    ) -> None:
+        self.traveller = traveller
+        self.faults = faults or Faults()
+        self.raw = {service: client(service) for service in ("dynamodb", "sqs", "s3")}
+        faulty = {name: FaultyClient(raw, self.faults) for name, raw in self.raw.items()}
+        dynamodb: Any = faulty["dynamodb"]
+        sqs: Any = faulty["sqs"]
+        s3: Any = faulty["s3"]
+        self.queue = queue
+        self.table = create_table(self.raw["dynamodb"])
+        self.raw["s3"].create_bucket(Bucket="bodies", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        self.lanes = self._create_queues(max_receives)
+        definitions = Definitions(
+            stage="test", queues={queue.name: queue}, workers={queue.worker: WorkerDefinition(name=queue.worker, timeout=300)}
+        )
+        self.store = JobStore(self.raw["dynamodb"], self.table)
+        store = JobStore(dynamodb, self.table)
+        queues = Queues(sqs, self.url(self.lanes["dlq"]).removesuffix(self.lanes["dlq"]))
+        log = Silence()
+        self.relay = Relay(
+            queues=queues,
+            lanes={queue.name: {lane: self.lanes[lane] for lane in queue.lane_names}},
+            set_aside=self.lanes["set-aside"],
+            clock=utc_now,
+            log=log,
+        )
+        self.bodies = Bodies(dynamodb, self.table, lambda: s3, "bodies")
+        self.worker = Worker(
+            registry=Registry(types),
+            store=store,
+            bodies=self.bodies,
+            queues=queues,
+            tools=Toolbox(client=client, stage="test", bucket="bodies", settings={}, secrets={}, clock=utc_now),
+            keep=definitions.keep,
+            clock=utc_now,
+            uniform=lambda low, high: (low + high) / 2,
+            log=log,
+            handler_log=log,
+            sleep=lambda seconds: self.pass_time(timedelta(seconds=seconds)),
+        )
+        self.ticker = Ticker(
+            store=store, states=QueueStates(dynamodb, self.table), queues=[queue.name], keep=definitions.keep, clock=utc_now, log=log
+        )
+        self.dead_letters = DeadLetters(
+            store=store, queues=queues, quarantine=Quarantine(lambda: s3, "bodies"), keep=definitions.keep, clock=utc_now, log=log
+        )
+        self.definitions = definitions
+        self._stream_read = 0
+        self._requests = 0
+
+    def _create_queues(self, max_receives: int) -> dict[str, str]:
+        sqs = self.raw["sqs"]
+        for name in ("emails-dlq", "set-aside"):
+            sqs.create_queue(QueueName=name)
+        arn = sqs.get_queue_attributes(QueueUrl=self.url("emails-dlq"), AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        for lane in self.queue.lane_names:
+            attributes = {
+                "VisibilityTimeout": str(int(VISIBILITY.total_seconds())),
+                "RedrivePolicy": json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": max_receives}),
+            }
+            sqs.create_queue(QueueName=f"emails-{lane}", Attributes=attributes)
+        return {lane: f"emails-{lane}" for lane in self.queue.lane_names} | {"dlq": "emails-dlq", "set-aside": "set-aside"}
+
+    def url(self, name: str) -> str:
+        return str(self.raw["sqs"].get_queue_url(QueueName=name)["QueueUrl"])
+
+    # ------------------------------------------------------------------------------------------------ time
+
+    @property
+    def now(self) -> datetime:
+        return utc_now()
+
+    def pass_time(self, by: timedelta) -> None:
+        self.traveller.shift(by)
+
+    # ------------------------------------------------------------------------------------------------ clients' side
+
+    def enqueue(self, type: str, payload: Any = None, **fields: Any) -> str:
+        """Creates a record as the api does; answers its id."""
+        self.faults.new_process()
+        now = self.now
+        given: dict[str, Any] = {
+            "created_at": now,
+            "scheduled_at": now,
+            "queue": self.queue.name,
+            "type": type,
+            "payload": json.dumps(payload),
+        }
+        given |= {"retry": '{"backoff":"fixed","base_delay":5000,"max_delay":100000000,"jitter":0}'} | fields
+        job = enqueued(make_job(**given), now=now)
+        self.store.create(job, now=now)
+        return job.id
+
+    def job(self, job_id: str | None = None) -> Job:
+        found = self.store.get(job_id or make_job().id)
+        assert found is not None
+        return found
+
+    # ------------------------------------------------------------------------------------------------ what AWS does
+
+    def stream(self) -> list[dict[str, Any]]:
+        """Every change of the table so far, as Lambda would pass it on.
+
+        Read from moto itself: its DynamoDB Streams API does not speak the protocol of the current boto3.
+        """
+        shard = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables[self.table].stream_shard
+        return [record.to_json() for record in shard.items]
+
+    def run_relay(self) -> None:
+        """One stream batch; a crash or a named failure leaves the rest for the next run."""
+        records = self.stream()[self._stream_read :][:100]
+        wanted = [r for r in records if r["dynamodb"].get("NewImage", {}).get("status", {}).get("S") in ("pending", "failed")]
+        answer = self._invoke(lambda: self.relay.handle({"Records": wanted})) if wanted else {"batchItemFailures": []}
+        if answer is None:
+            return
+        failures = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        self._stream_read += min((numbers.index(failure) for failure in failures), default=len(records))
+
+    def run_worker(self, *, remaining: timedelta = FUNCTION_TIMEOUT) -> int:
+        """One batch from each lane; answers how many messages were received."""
+        handled = 0
+        for lane in self.queue.lane_names:
+            self._requests += 1
+            request_id, milliseconds = f"request-{self._requests}", int(remaining.total_seconds() * 1000)
+            handled += self._consume(
+                self.lanes[lane],
+                self.queue.batch_size,
+                lambda event: self.worker.handle(event, request_id=request_id, remaining_milliseconds=milliseconds),
+            )
+        return handled
+
+    def run_dead_letters(self) -> int:
+        return self._consume(self.lanes["dlq"], 10, self.dead_letters.handle)
+
+    def run_ticker(self) -> None:
+        self._invoke(lambda: self.ticker.tick() or {})
+
+    def _invoke(self, function: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        """Runs a function in a fresh process; `None` when it died or raised."""
+        self.faults.new_process()
+        try:
+            return function()
+        except (Killed, Exception) as error:
+            if isinstance(error, AssertionError):
+                raise
+            return None
+
+    def _consume(self, name: str, size: int, function: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+        sqs, url = self.raw["sqs"], self.url(name)
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=size).get("Messages", [])
+        if not messages:
+            return 0
+        event = {"Records": [sqs_record(message, name) for message in messages]}
+        answer = self._invoke(lambda: function(event))
+        if answer is None:
+            return len(messages)
+        kept = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        if kept - {message["MessageId"] for message in messages}:
+            return len(messages)  # names a message that it was not given: Lambda fails the whole batch
+        for message in messages:
+            if message["MessageId"] not in kept:
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return len(messages)
+
+    # ------------------------------------------------------------------------------------------------ letting it run
+
+    def settle(self, *, ticks: bool = False, limit: timedelta = timedelta(minutes=5), pace: timedelta = timedelta(seconds=1)) -> None:
+        """Lets time pass until no job is open and no message is left, or `limit` is over."""
+        end = self.now + limit
+        minute = self.now
+        while self.now < end:
+            self.run_relay()
+            self.run_worker()
+            self.run_dead_letters()
+            if ticks and self.now >= minute:
+                self.run_ticker()
+                minute += timedelta(minutes=1)
+            if self.quiet():
+                return
+            self.pass_time(pace)
+
+    def quiet(self) -> bool:
+        items = self.raw["dynamodb"].scan(TableName=self.table, ConsistentRead=True)["Items"]
+        over = all(item["status"]["S"] in ("done", "dead", "cancelled", "expired") for item in items if "dispatch" in item)
+        return over and self.messages() == 0 and self._stream_read == len(self.stream())
+
+    def messages(self) -> int:
+        """Messages anywhere in the queue's lanes and dead-letter queue: visible, hidden or delayed."""
+        kinds = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
+        names = [*(self.lanes[lane] for lane in self.queue.lane_names), self.lanes["dlq"]]
+        found = [self.raw["sqs"].get_queue_attributes(QueueUrl=self.url(name), AttributeNames=kinds)["Attributes"] for name in names]
+        return sum(int(value) for attributes in found for value in attributes.values())
+
+
+def sqs_record(message: dict[str, Any], queue_name: str) -> dict[str, Any]:
+    """A received message as a record of Lambda's SQS event."""
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message.get("Attributes", {}),
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:eu-central-1:123456789012:{queue_name}",
+        "awsRegion": "eu-central-1",
+    }
+
+
+@contextmanager
+def cloud(*types: JobType, max_receives: int = 10, faults: Faults | None = None, start: datetime = NOW, **queue: Any) -> Iterator[Cloud]:
+    """A fresh deployment whose clock stands still unless it is moved."""
+    definition = Queue(name="emails", worker="notifications", **({"lanes": 1} | queue))
+    with time_machine.travel(start, tick=False) as traveller, mock_aws():
+        yield Cloud(traveller, list(types), queue=definition, max_receives=max_receives, faults=faults)
+
+
+ROOT = Path(__file__).parent.parent

@@ -179,7 +179,7 @@ def _noted_url(folder: Path) -> str:
             raise NotConfigured(f"{note} names {url!r}, which is not on this machine. Give that URL by {URL_VARIABLE} if you mean it.")
         return url
     raise NotConfigured(
-        f"Which API? Give its URL (output ApiUrl of the stack) by --api-url or {URL_VARIABLE}, or run `make dev` and call from its checkout."
+        f"Which API? Give its URL (the output ApiUrl) by --api-url or {URL_VARIABLE}, or run `make dev` and call from its checkout."
     )
 
 

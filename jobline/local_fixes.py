@@ -83,6 +83,35 @@ def partiql_permissions() -> None:
     iam_actions.extract_iam_action, iam_actions.dynamodb_resource_arns = action, tables
 
 
+def queue_batch_permissions() -> None:
+    """A batch of messages needs the permission of the single call: `sqs:SendMessage`, not `sqs:SendMessageBatch`.
+
+    AWS: "Actions, resources, and condition keys for Amazon SQS" knows no action for the batches; stock asks for one.
+    """
+    action_of = iam_actions.extract_iam_action
+
+    def action(service: str, method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+        named = action_of(service, method, path, headers, body, query)
+        return named.removesuffix("Batch") if service == "sqs" and named else named
+
+    iam_actions.extract_iam_action = action
+
+
+def mail_permissions() -> None:
+    """Sending mail needs `ses:SendEmail` on the sender's identity; stock asks for it on `*`, which no policy for one identity grants.
+
+    AWS: "Actions, resources, and condition keys for Amazon Simple Email Service v2" (SendEmail: identity).
+    """
+    resource_of = iam_actions.extract_resource_arn
+
+    def resource(service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str) -> Any:
+        if service == "ses" and method == "POST" and path.rstrip("/").endswith("/outbound-emails"):
+            return f"arn:aws:ses:{region}:{account}:identity/{json.loads(body or b'{}').get('FromEmailAddress', '')}"
+        return resource_of(service, method, path, headers, body, query, region, account)
+
+    iam_actions.extract_resource_arn = resource
+
+
 def _first_statement(body: bytes) -> str:
     request = json.loads(body or b"{}")
     statements = request.get("Statements") or [request]
@@ -194,6 +223,8 @@ def _malformed(answer: Answer) -> Answer:
 FIXES: Final[dict[str, Callable[[], None]]] = {
     "partiql_on_the_stream": partiql_on_the_stream,
     "partiql_permissions": partiql_permissions,
+    "queue_batch_permissions": queue_batch_permissions,
+    "mail_permissions": mail_permissions,
     "permissions_of_queue_batches": permissions_of_queue_batches,
     "partial_failures_of_streams": partial_failures_of_streams,
     "partial_failures_of_queues": partial_failures_of_queues,

@@ -6,6 +6,7 @@ where the CLI looks for the deployment that `make dev` leaves running.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
+from jobline.definitions import Definitions
 from jobline.local_aws import ACCOUNT, REGION, ROOT, SECRET, LocalAws, LocalAwsError
 
 STAGE: Final = "local"
@@ -61,6 +63,7 @@ class LocalStack:
         """Deploys, or brings up to date; writes and returns the note."""
         self._cdk("deploy", "--all", *DEPLOY_OPTIONS, "--outputs-file", str(self._outputs), "--output", str(self.aws.state / "cdk.out"))
         [(stack, outputs)] = json.loads(self._outputs.read_text()).items()
+        self._verify_senders()
         deployment = Deployment(
             api_url=self._any_client_url(outputs["ApiUrl"]),
             console_url=None,
@@ -93,6 +96,14 @@ class LocalStack:
             aws_secret_access_key=SECRET,
             config=Config(**config),
         )
+
+    def _verify_senders(self) -> None:
+        """SES sends for verified addresses only; what is a click on a link there is done here for every worker's SENDER."""
+        workers = Definitions.load(ROOT, STAGE).workers.values()
+        ses = self.client("sesv2")
+        for sender in {worker.environment["SENDER"] for worker in workers if "SENDER" in worker.environment}:
+            with contextlib.suppress(ses.exceptions.AlreadyExistsException):
+                ses.create_email_identity(EmailIdentity=sender)
 
     def _any_client_url(self, url: str) -> str:
         """ministack's output names `API_ID.execute-api.localhost`, which many resolvers do not know; the same API under `localhost`."""

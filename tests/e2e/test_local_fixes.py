@@ -73,6 +73,14 @@ class Emulator:
         )
         return name
 
+    def user_client(self, service: str, action: str, resource: str) -> Any:
+        """A client of a user who may do this one thing."""
+        iam, user = self.client("iam"), self.name()
+        iam.create_user(UserName=user)
+        key = iam.create_access_key(UserName=user)["AccessKey"]
+        iam.put_user_policy(UserName=user, PolicyName="one", PolicyDocument=policy(action, resource))
+        return self.client(service, key["AccessKeyId"], key["SecretAccessKey"])
+
     def map(self, source: str, function: str, **more: Any) -> None:
         """An event source mapping that reports partial failures."""
         self.functions.create_event_source_mapping(
@@ -134,23 +142,19 @@ def test_partiql_writes_appear_on_the_stream(emulator: Emulator, stock: bool) ->
         assert [image["OldImage"]["n"] for _, image in records[1:]] == [{"N": "1"}, {"N": "2"}]
 
 
+def refused(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except ClientError as error:
+        return error.response["Error"]["Code"] in ("AccessDenied", "AccessDeniedException")
+    return False
+
+
 def test_a_partiql_statement_needs_the_permission_of_its_verb_on_its_table(emulator: Emulator, stock: bool) -> None:
     (mine, _), (other, _) = emulator.table(), emulator.table()
     for table in (mine, other):
         emulator.dynamodb.put_item(TableName=table, Item={"id": {"S": "a"}})
-    iam, user = emulator.client("iam"), emulator.name()
-    iam.create_user(UserName=user)
-    key = iam.create_access_key(UserName=user)["AccessKey"]
-    arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{mine}"
-    iam.put_user_policy(UserName=user, PolicyName="update", PolicyDocument=policy("dynamodb:PartiQLUpdate", arn))
-    theirs = emulator.client("dynamodb", key["AccessKeyId"], key["SecretAccessKey"])
-
-    def refused(call: Callable[[], Any]) -> bool:
-        try:
-            call()
-        except ClientError as error:
-            return bool(error.response["Error"]["Code"] == "AccessDeniedException")
-        return False
+    theirs = emulator.user_client("dynamodb", "dynamodb:PartiQLUpdate", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{mine}")
 
     update = f"UPDATE \"{mine}\" SET n=1 WHERE id='a'"
     assert refused(lambda: theirs.execute_statement(Statement=update)) == stock
@@ -160,23 +164,25 @@ def test_a_partiql_statement_needs_the_permission_of_its_verb_on_its_table(emula
 
 
 def test_a_batch_of_messages_needs_the_permission_of_a_single_one(emulator: Emulator, stock: bool) -> None:
-    mine, arn = emulator.queue()
-    other, _ = emulator.queue()
-    iam, user = emulator.client("iam"), emulator.name()
-    iam.create_user(UserName=user)
-    key = iam.create_access_key(UserName=user)["AccessKey"]
-    iam.put_user_policy(UserName=user, PolicyName="send", PolicyDocument=policy("sqs:SendMessage", arn))
-    theirs = emulator.client("sqs", key["AccessKeyId"], key["SecretAccessKey"])
+    (mine, arn), (other, _) = emulator.queue(), emulator.queue()
+    theirs = emulator.user_client("sqs", "sqs:SendMessage", arn)
+    entries = [{"Id": "1", "MessageBody": "a"}]
 
-    def refused(url: str) -> bool:
-        try:
-            theirs.send_message_batch(QueueUrl=url, Entries=[{"Id": "0", "MessageBody": "hello"}])
-        except ClientError as error:
-            return "AccessDenied" in error.response["Error"]["Code"]
-        return False
+    assert not refused(lambda: theirs.send_message(QueueUrl=mine, MessageBody="a"))
+    assert refused(lambda: theirs.send_message_batch(QueueUrl=mine, Entries=entries)) == stock
+    assert refused(lambda: theirs.send_message_batch(QueueUrl=other, Entries=entries))
+    assert refused(lambda: theirs.delete_message_batch(QueueUrl=mine, Entries=[{"Id": "1", "ReceiptHandle": "x"}]))
 
-    assert refused(mine) == stock
-    assert refused(other)
+
+def test_mail_needs_the_permission_on_its_senders_identity(emulator: Emulator, stock: bool) -> None:
+    theirs = emulator.user_client("sesv2", "ses:SendEmail", f"arn:aws:ses:{REGION}:{ACCOUNT}:identity/me@example.com")
+
+    def send(sender: str) -> None:
+        content = {"Simple": {"Subject": {"Data": "s"}, "Body": {"Text": {"Data": "b"}}}}
+        theirs.send_email(FromEmailAddress=sender, Destination={"ToAddresses": ["you@example.com"]}, Content=content)
+
+    assert refused(lambda: send("me@example.com")) == stock
+    assert refused(lambda: send("somebody-else@example.com"))
 
 
 FAILS_ONCE_ON_SECOND = """

@@ -37,7 +37,20 @@ OWN_SERVICES: Final = frozenset({"dynamodb", "s3", "sqs"})
 LOCK: Final = "requirements-dev.txt"
 """Compiled from every function's requirements.txt among others (`make lock`): what the tests run with."""
 HOST_ONLY: Final = frozenset(
-    {"cli", "connection", "definition_files", "demo", "dev", "local_aws", "local_fixes", "local_stack", "memory", "testing", "toml_file"}
+    {
+        "cli",
+        "connection",
+        "definition_files",
+        "demo",
+        "demo_jobs",
+        "dev",
+        "local_aws",
+        "local_fixes",
+        "local_stack",
+        "memory",
+        "testing",
+        "toml_file",
+    }
 )
 """Modules of `jobline` that run on a developer's machine and never on Lambda."""
 NOT_DEPLOYED: Final = frozenset({"requirements.txt", "worker.toml"})

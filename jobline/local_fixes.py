@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from ministack import app
-from ministack.core import iam_actions
+from ministack.core import iam_actions, lambda_runtime
 from ministack.services import dynamodb, lambda_svc
 
 Answer = dict[str, Any]
@@ -197,6 +197,34 @@ def partial_failures_of_queues() -> None:
     lambda_svc._run_sqs_batch, lambda_svc._execute_function = run, judged
 
 
+def updates_let_invocations_end() -> None:
+    """New code is for new invocations: those under way end on the old; stock kills them, and with them jobs of `make dev`.
+
+    AWS: "Lambda … the function's old code continues to serve invocations until the update is complete" (Lambda function states).
+    """
+    forget, release = lambda_svc.invalidate_worker, lambda_svc.release_worker
+    retired: set[Any] = set()
+
+    def forget_idle(name: str, **scope: Any) -> None:
+        # In an except clause it is the worker of this very invocation that broke; nobody would release it.
+        if sys.exc_info()[0] is None:
+            with lambda_runtime._lock:
+                for pool in lambda_runtime._workers.values():
+                    busy = [worker for worker in pool or () if worker.in_use and worker.func_name == name]
+                    retired.update(busy)
+                    for worker in busy:
+                        pool.remove(worker)
+        forget(name, **scope)
+
+    def release_or_end(worker: Any) -> None:
+        release(worker)
+        if worker in retired:
+            retired.discard(worker)
+            threading.Thread(target=worker.kill, daemon=True).start()
+
+    lambda_svc.invalidate_worker, lambda_svc.release_worker = forget_idle, release_or_end
+
+
 def failed_items(body: Any, known: Collection[str]) -> list[str] | None:
     """The item identifiers that a partial batch answer names, or `None` when AWS would call the whole batch failed."""
     if isinstance(body, str) and body:
@@ -228,6 +256,7 @@ FIXES: Final[dict[str, Callable[[], None]]] = {
     "permissions_of_queue_batches": permissions_of_queue_batches,
     "partial_failures_of_streams": partial_failures_of_streams,
     "partial_failures_of_queues": partial_failures_of_queues,
+    "updates_let_invocations_end": updates_let_invocations_end,
 }
 
 

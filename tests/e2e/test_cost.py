@@ -67,6 +67,7 @@ def test_a_happy_job_costs_no_more_than_its_budget(stack: LocalStack, client: Cl
     wait_until_at_rest(meter)
 
     reading = meter.since(start, without="Ticker")
+    print(f"{reading.write_units / JOBS:.2f} write units and {reading.calls.total() / JOBS:.2f} AWS calls per job: {dict(reading.calls)}")
     assert reading.calls["dynamodb:PutItem"] >= JOBS, "the meter sees nothing"
     assert reading.calls["sqs:ReceiveMessage"] >= JOBS, "the meter sees nothing"
     assert reading.write_units / JOBS <= WRITE_UNITS_PER_JOB, reading

@@ -56,9 +56,6 @@ class Emulator:
 
     def function(self, source: str, **environment: str) -> str:
         """A function made of `source`, whose `handler` is called and whose role may do everything: its name."""
-        archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w") as file:
-            file.writestr("index.py", source)
         iam, name = self.client("iam"), self.name()
         role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
         iam.put_role_policy(RoleName=name, PolicyName="everything", PolicyDocument=policy("*", "*"))
@@ -67,7 +64,7 @@ class Emulator:
             Runtime="python3.13",
             Role=role,
             Handler="index.handler",
-            Code={"ZipFile": archive.getvalue()},
+            Code={"ZipFile": zipped(source)},
             Environment={"Variables": environment},
             Timeout=10,
         )
@@ -96,6 +93,13 @@ class Emulator:
         while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             bodies += [message["Body"] for message in messages]
         return bodies
+
+
+def zipped(source: str) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("index.py", source)
+    return archive.getvalue()
 
 
 def policy(action: str, resource: str) -> str:
@@ -256,3 +260,28 @@ def test_a_queue_keeps_a_batch_whose_answer_is_a_failure(
     if stays:
         time.sleep(0.5)  # long enough for a deletion that must not come
     eventually(lambda: emulator.waiting(queue) + emulator.waiting(queue, "NotVisible") == int(stays))
+
+
+TAKES_ITS_TIME = """
+import boto3, os, time
+sqs = boto3.client("sqs")
+
+def handler(event, context):
+    sqs.send_message(QueueUrl=os.environ["HANDLED"], MessageBody="begun")
+    time.sleep(1)
+    sqs.send_message(QueueUrl=os.environ["HANDLED"], MessageBody="ended")
+"""
+
+
+def test_an_invocation_under_way_ends_when_the_function_is_updated(emulator: Emulator, stock: bool) -> None:
+    handled, _ = emulator.queue()
+    queue, arn = emulator.queue()
+    function = emulator.function(TAKES_ITS_TIME, HANDLED=handled)
+    emulator.map(arn, function, BatchSize=1)
+
+    emulator.sqs.send_message(QueueUrl=queue, MessageBody="go")
+    eventually(lambda: emulator.waiting(handled) == 1)
+    emulator.functions.update_function_code(FunctionName=function, ZipFile=zipped(TAKES_ITS_TIME + "# changed"))
+    time.sleep(1.5)
+
+    assert emulator.drain(handled) == (["begun"] if stock else ["begun", "ended"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from urllib.parse import urljoin
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_job_goes_from_post_to_done(client: Client, crashing: str) -> None:
     answer = client.call("POST", "/jobs", {"queue": "diagnostics", "type": "echo", "payload": payload, "priority": 2})
 
     assert answer.status == 202
-    assert answer.headers["location"].endswith(f"/jobs/{answer.body['id']}")
+    assert urljoin(f"{client.url}/jobs", answer.headers["location"]) == f"{client.url}/jobs/{answer.body['id']}"
     assert set(answer.body) >= FIELDS_OF_THE_BRIEF
     assert (answer.body["status"], answer.body["attempts"], answer.body["result"]) == ("pending", 0, None)
 

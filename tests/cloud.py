@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ class Cloud:
             handled += self._consume(
                 self.lanes[lane],
                 self.queue.batch_size,
-                lambda event: self.worker.handle(event, request_id=request_id, remaining_milliseconds=milliseconds),
+                partial(self.worker.handle, request_id=request_id, remaining_milliseconds=milliseconds),
             )
         return handled
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_failing_job_is_retried_with_its_backoff_and_then_done() -> None:
         done = aws.job()
         assert (done.status, done.attempts, done.result) == (Status.DONE, 3, '"at last"')
         assert [json.loads(entry)[0] for entry in done.history] == ["failed", "failed"]
-        waits = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+        waits = [later - earlier for earlier, later in pairwise(starts)]
         assert waits == [seconds(1), seconds(2)]
 
 

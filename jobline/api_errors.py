@@ -80,7 +80,8 @@ def error_of(status: int, document: Any, api_url: str) -> JoblineError:
 
 def _of_problem(status: int, document: Mapping[str, Any]) -> JoblineError:
     slug = str(document["type"]).removeprefix(TYPE_PREFIX)
-    kinds = {kind.slug: kind for kind in _tree(JoblineError)}
+    # A class that only inherits its slug says less of what went wrong than the one that gave it.
+    kinds = {kind.slug: kind for kind in _tree(JoblineError) if "slug" in vars(kind)}
     kind = kinds.get(slug) or _BY_STATUS.get(status, ServerError if status >= 500 else JoblineError)
     error = kind(document["detail"])
     error.extra = {name: value for name, value in document.items() if name not in ("type", "title", "detail", "errors")} | {

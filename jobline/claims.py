@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 from jobline.errors import Unavailable
 from jobline.job import Job, Status
 from jobline.message import Message
-from jobline.store import Store
-from jobline.transitions import Claimant, Keep, claim, expire, take_over
+from jobline.store import Outcome, Store
+from jobline.transitions import Claimant, Keep, Write, claim, expire, take_over
 
 LEASE_MARGIN = timedelta(seconds=5)
 """A holder trusts its lease until this long before its end: twice any clock skew, and more (R25)."""
 WRITE_TIME = timedelta(seconds=2)
 """What a lease has beyond timeout and margin, for the claim's own answer and the finish."""
 ONE_SECOND = timedelta(seconds=1)
+CLAIM_PAUSES = (0.1, 0.3)
+"""Seconds before each repetition of a claim that AWS did not answer; a start may come this much after its claim."""
 
 
 class Delivery(NamedTuple):
@@ -96,19 +98,22 @@ def judge(job: Job | None, delivery: Delivery, request_id: str, now: datetime) -
 class Claims:
     """Claims for one invocation of a worker."""
 
-    def __init__(self, *, store: Store, request_id: str, ends_at: datetime, keep: Keep, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, store: Store, request_id: str, ends_at: datetime, keep: Keep, clock: Callable[[], datetime], sleep: Callable[[float], None]
+    ) -> None:
         self._store = store
         self._request_id = request_id
         self._ends_at = ends_at
         self._keep = keep
         self._clock = clock
+        self._sleep = sleep
 
     def take(self, delivery: Delivery, *, alone: bool) -> Verdict:
         """Claims one delivered job; in a batch (`alone=False`) suspects are left out and no attempt is spent."""
         now = self._clock()
         who = self._claimant(delivery, now, alone=alone)
         try:
-            outcome = self._store.apply(delivery.message.id, claim(who, now=now, alone=alone))
+            outcome = self._apply(delivery.message.id, claim(who, now=now, alone=alone))
             if outcome.applied and outcome.job is not None:
                 return Held(outcome.job, delivery, alone)
             verdict = judge(outcome.job, delivery, self._request_id, now)
@@ -118,7 +123,7 @@ class Claims:
                 return self._expire(outcome.job, delivery)
             return verdict or Unknown()
         except Unavailable:
-            return Unknown()
+            return Hide(who.lease_until + ONE_SECOND)
 
     def take_suspect(self, suspect: Suspect) -> Verdict:
         """Claims a suspect, alone: counts the attempt, or settles the lost lease for good (R11)."""
@@ -127,13 +132,28 @@ class Claims:
         delivery, now = suspect.delivery, self._clock()
         who = self._claimant(delivery, now, alone=True)
         try:
-            outcome = self._store.apply(suspect.job.id, take_over(suspect.job, who, now=now, keep=self._keep(suspect.job.queue)))
+            outcome = self._apply(suspect.job.id, take_over(suspect.job, who, now=now, keep=self._keep(suspect.job.queue)))
         except Unavailable:
-            return Unknown()
+            return Hide(who.lease_until + ONE_SECOND)
         job = outcome.job
         if job is not None and job.status is Status.RUNNING and (outcome.applied or self._is_mine(job, delivery)):
             return Held(job, delivery, alone=True)
         return Drop() if outcome.applied else judge(job, delivery, self._request_id, now) or Unknown()
+
+    def _apply(self, job_id: str, write: Write) -> Outcome:
+        """The write, repeated while AWS does not answer and there is time (R16).
+
+        It may have taken effect without our hearing of it: then the repetition is refused by a record that names us. Raises
+        `Unavailable` in the end; the lease may then be ours all the same, so the message is hidden until it would be over.
+        """
+        for pause in CLAIM_PAUSES:
+            try:
+                return self._store.apply(job_id, write)
+            except Unavailable:
+                if self._clock() + timedelta(seconds=pause) >= self._ends_at:
+                    raise
+                self._sleep(pause)
+        return self._store.apply(job_id, write)
 
     def _is_mine(self, job: Job, delivery: Delivery) -> bool:
         return job.claimed_by == self._request_id and job.carrier == delivery.message_id

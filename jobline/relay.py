@@ -7,6 +7,7 @@ failure goes back to the stream, which repeats from there; only a change that ca
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ def needs_message(before: Job | None, after: Job | None) -> bool:
 def delay_seconds(job: Job, now: datetime) -> int:
     """`DelaySeconds` for a job's message: until it is due, within what SQS takes (R4)."""
     wait = min(max(job.scheduled_at - now, timedelta()), LONGEST_MESSAGE_DELAY)
-    return -(-wait // timedelta(seconds=1)) if wait % timedelta(seconds=1) == timedelta() else wait // timedelta(seconds=1) + 1
+    return math.ceil(wait / timedelta(seconds=1))
 
 
 class Relay:

@@ -22,7 +22,7 @@ from jobline.transitions import PROMOTE_AHEAD, Keep, Write
 WALK_BEHIND = timedelta(minutes=15)
 """The walk stays this far behind: more than the API's time limit and any index lag together (R6)."""
 PAGE = 100
-SAMPLE = 25
+SAMPLE = 50
 """Records of one partition that a sample looks at."""
 
 
@@ -55,28 +55,32 @@ class Ticker:
         self._log = log
 
     def tick(self, out_of_time: Callable[[], bool] = lambda: False) -> None:
-        """Looks after every queue; one queue's trouble does not keep the others waiting.
+        """Attends every queue, then walks and samples every queue; what was cut short goes on with the next tick.
 
-        Raises `Unavailable` at the end when DynamoDB did not answer for a queue: the failed tick shows in the metrics.
+        One queue's trouble or backlog does not keep the others from being attended. Raises `Unavailable` at the end when
+        DynamoDB did not answer for a queue: the failed tick shows in the metrics.
         """
         trouble: list[str] = []
-        for queue in self._queues:
-            if out_of_time():
-                self._log.warning("tick ended early", queue=queue)
-                break
-            try:
-                self._look_after(queue, out_of_time)
-            except Unavailable as error:
-                trouble.append(f"{queue}: {error}")
+        states: dict[str, QueueState] = {}
+        for duty in (self._attend, self._survey):
+            for queue in self._queues:
+                if out_of_time():
+                    self._log.warning("tick ended early", queue=queue, duty=duty.__name__)
+                    break
+                try:
+                    if queue not in states:
+                        states[queue] = self._states.get(queue)
+                    duty(queue, states[queue], out_of_time)
+                except Unavailable as error:
+                    trouble.append(f"{queue}: {error}")
         if trouble:
             raise Unavailable("; ".join(trouble))
 
-    def _look_after(self, queue: str, out_of_time: Callable[[], bool]) -> None:
-        state = self._states.get(queue)
-        self._attend(queue, state, out_of_time)
-        sampled = self._sample(queue, self._walk(queue, state, out_of_time))
-        if sampled != state:
-            self._states.save_walk(queue, sampled)
+    def _survey(self, queue: str, state: QueueState, out_of_time: Callable[[], bool]) -> None:
+        walked = self._walk(queue, state, out_of_time)
+        surveyed = self._sample(queue, walked, out_of_time)
+        if surveyed != state:
+            self._states.save_walk(queue, surveyed)
 
     def _attend(self, queue: str, state: QueueState, out_of_time: Callable[[], bool]) -> None:
         position = None
@@ -126,23 +130,29 @@ class Ticker:
                     break
         return replace(state, walked=walked)
 
-    def _sample(self, queue: str, state: QueueState) -> QueueState:
-        """Finds the oldest due job and the holders of live leases, from the oldest jobs that are not over."""
+    def _sample(self, queue: str, state: QueueState, out_of_time: Callable[[], bool]) -> QueueState:
+        """Finds the oldest due job and the holders of live leases, from the oldest jobs that are not over.
+
+        Cut short, it keeps how far it came and leaves the figures as they were: half a sample is none.
+        """
         now = self._clock()
         heads = dict(state.heads)
         waiting: list[datetime] = []
         holders: set[str] = set()
         for partition in queue_partitions(queue):
-            for job in self._open_jobs(partition, heads, now):
+            found = self._open_jobs(partition, heads, now, out_of_time)
+            if found is None:
+                return replace(state, heads=heads)
+            for job in found:
                 if job.status is Status.RUNNING and (job.lease_until or now) > now:
                     holders.add(job.claimed_by or "")
                 elif job.status in WAITING and job.scheduled_at <= now:
                     waiting.append(job.created_at)
         return replace(state, heads=heads, oldest_created_at=min(waiting, default=None), active_workers=len(holders))
 
-    def _open_jobs(self, partition: str, heads: dict[str, Key], now: datetime) -> list[Job]:
-        """The oldest jobs of a partition that are not over; moves the partition's head past those that are."""
-        while True:
+    def _open_jobs(self, partition: str, heads: dict[str, Key], now: datetime, out_of_time: Callable[[], bool]) -> list[Job] | None:
+        """The oldest jobs of a partition that are not over; moves the partition's head past those that are. `None`: out of time."""
+        while not out_of_time():
             keys = self._store.walk(partition, after=heads.get(partition), until=now, limit=SAMPLE)
             jobs = {job.id: job for job in self._read(keys)}
             for key in keys:
@@ -152,3 +162,4 @@ class Ticker:
                 heads[partition] = key
             if len(keys) < SAMPLE:
                 return []
+        return None

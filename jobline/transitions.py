@@ -2,7 +2,7 @@
 
 A `Write` is data: what must hold, what is set, added and removed. The store turns it into a DynamoDB request, the in-memory
 store interprets it, and nothing else in Jobline changes a record. Times, ids and chance come in as arguments.
-PROTOCOL.md (docs/protocol.md) has the table; the rule numbers in the comments are its rules.
+docs/protocol.md (PROTOCOL.md in comments) has the table; the rule numbers in the comments are its rules.
 """
 
 from __future__ import annotations

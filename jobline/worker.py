@@ -89,7 +89,7 @@ class Worker:
     def handle(self, event: Mapping[str, Any], *, request_id: str, remaining_milliseconds: int) -> dict[str, Any]:
         """Runs one batch; answers the messages that must stay in the queue (Lambda's partial batch response)."""
         ends_at = self._clock() + timedelta(milliseconds=remaining_milliseconds)
-        claims = Claims(store=self._store, request_id=request_id, ends_at=ends_at, keep=self._keep, clock=self._clock)
+        claims = Claims(store=self._store, request_id=request_id, ends_at=ends_at, keep=self._keep, clock=self._clock, sleep=self._sleep)
         invocation = Invocation(request_id, ends_at, claims)
         deliveries = self._deliveries(event, invocation)
         alone = len(event["Records"]) == 1

@@ -28,6 +28,8 @@ class Faults:
     calls: list[str] = field(default_factory=list)
     spoiled: str | None = None
     dead: bool = False
+    outage: set[str] = field(default_factory=set)
+    """Operations that are refused every time."""
 
     def new_process(self) -> None:
         """The next invocation runs in a fresh process."""
@@ -38,6 +40,8 @@ class Faults:
             raise Killed(operation)
         number = len(self.calls)
         self.calls.append(operation)
+        if operation in self.outage:
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, operation)
         if number != self.at:
             return method(**arguments)
         self.spoiled = operation

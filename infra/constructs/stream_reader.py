@@ -44,8 +44,9 @@ class RelayFeed(Construct):
 class ObserverFeed(Construct):
     """Feeds the observer: large batches, a few seconds late.
 
-    A batch that failed comes back beginning with the same record, which the observer's marks rely on (PROTOCOL.md, R20): so there
-    is neither bisection nor a partial failure.
+    The tumbling window makes Lambda say which shard a batch is of, so that the observer keeps one mark per shard and counts right
+    however a repeated batch is cut (PROTOCOL.md, R20). Where the window is ignored, a batch that failed must come back beginning with
+    the same record: so there is neither bisection nor a partial failure.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, observer: JobFunction, table: JobTable) -> None:
@@ -55,6 +56,7 @@ class ObserverFeed(Construct):
             "Mapping",
             batch_size=1000,
             max_batching_window=Duration.seconds(5),
+            tumbling_window=Duration.minutes(15),
             **_from_the_beginning(observer, table, [JOBS_WRITTEN, JOBS_DELETED]),
         )
         table.allow_stream(observer)

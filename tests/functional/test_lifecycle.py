@@ -17,7 +17,7 @@ from jobline.steering import Cancel, NonRetryable, RetryAfter, Snooze
 from jobline.wiring import utc_now
 from tests.cloud import VISIBILITY, cloud
 from tests.factories import NOW, make_job, seconds
-from tests.faults import Killed
+from tests.faults import Killed, Kind
 
 
 def handler(act: Callable[[Any, Context], Any], name: str = "work") -> JobType:
@@ -265,6 +265,32 @@ class TestCrash:
             aws.run_relay()
             aws.run_worker()
             assert (aws.job().status, aws.job().result, aws.job().token) == (Status.DONE, '"second"', 2)
+
+
+class TestClaim:
+    """A claim that AWS did not answer is repeated; one that took effect is recognised as our own (R16)."""
+
+    @pytest.mark.parametrize("kind", ["throttled", "reply_lost", "repeated"])
+    def test_a_claim_that_got_no_answer_runs_its_job_at_once_and_once(self, kind: Kind) -> None:
+        starts: list[datetime] = []
+        with cloud(recording(starts)) as aws:
+            aws.enqueue("work")
+            aws.run_relay()
+            aws.faults.calls.clear()
+            aws.faults.at, aws.faults.kind = 0, kind
+            aws.run_worker()
+            assert aws.faults.spoiled == "update_item"
+            assert (aws.job().status, aws.job().attempts, len(starts)) == (Status.DONE, 1, 1)
+
+    def test_a_claim_that_aws_never_answers_comes_back_when_its_lease_would_be_over(self) -> None:
+        with cloud(handler(lambda payload, ctx: payload)) as aws:
+            aws.enqueue("work", 7, timeout=30)
+            aws.run_relay()
+            aws.faults.outage = {"update_item"}
+            aws.run_worker()
+            aws.faults.outage = set()
+            aws.settle(limit=seconds(45))
+            assert (aws.job().status, aws.job().attempts, aws.job().result) == (Status.DONE, 1, "7")
 
 
 class TestRepair:

@@ -172,6 +172,7 @@ def test_the_observer_sees_every_change_of_a_job_in_large_batches_that_are_never
     exists = {"dispatch": {"N": [{"exists": True}]}}
     assert patterns(mapping) == [{"dynamodb": {"NewImage": exists}}, {"dynamodb": {"OldImage": exists}}]
     assert (mapping["BatchSize"], mapping["MaximumBatchingWindowInSeconds"]) == (1000, 5)
+    assert mapping["TumblingWindowInSeconds"] == 900  # Lambda then names the shard, which the counters' marks are kept by
     assert not {"BisectBatchOnFunctionError", "FunctionResponseTypes", "MaximumRetryAttempts"} & mapping.keys()
 
 

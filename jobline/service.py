@@ -7,7 +7,7 @@ that writes; it is stored with the write, so that a request whose reply was lost
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -15,12 +15,13 @@ from jobline import ids, transitions
 from jobline.cursors import Cursor
 from jobline.definitions import Definitions, Queue
 from jobline.documents import short_document, whole_document
-from jobline.errors import AmbiguousId, Conflict, FieldProblem, IdempotencyKeyReused, JobNotFound, NotFound, Unavailable
+from jobline.enqueueing import Enqueueing
+from jobline.errors import AmbiguousId, Conflict, JobNotFound, NotFound, Unavailable
 from jobline.fields import near
 from jobline.job import RETRYABLE, WAITING, Job, Status
 from jobline.listing import Listing, read_page
 from jobline.payloads import Bodies
-from jobline.request import EnqueueRequest, admit
+from jobline.request import EnqueueRequest
 from jobline.store import Store
 from jobline.transitions import Write
 from jobline.types import Types
@@ -31,8 +32,8 @@ _MOST_TRIES: Final = 5
 """A write is refused when another one came between; this often in a row is not chance."""
 
 
-class Enqueued(NamedTuple):
-    """The job of an enqueue request."""
+class Answered(NamedTuple):
+    """What an enqueue request is answered with."""
 
     job: Job
     document: dict[str, Any]
@@ -55,25 +56,19 @@ class Service:
     random: Callable[[int], bytes]
     """So many random bytes (`os.urandom`)."""
 
-    def enqueue(self, request: EnqueueRequest, *, op: str) -> Enqueued:
-        """Creates the job by one conditional write, or finds the one that the same request had created before.
+    def enqueue(self, request: EnqueueRequest, *, op: str) -> Answered:
+        """The job that the request made or found; raises what `Enqueueing.enqueue` raises."""
+        job, replayed = self.enqueueing.enqueue(request, op=op)
+        # What was just stored need not be read back.
+        known = None if replayed else request.payload_text
+        return Answered(job, whole_document(job, self.bodies, payload=known), replayed)
 
-        Raises what `request.admit` raises, and IdempotencyKeyReused when the key came before with another request.
-        """
-        now, key = self.now(), request.idempotency_key
-        id = ids.new_id(now, self.random(ids.RANDOM_BYTES)) if key is None else ids.derived_id(request.queue, key)
-        job = admit(request, self.definitions, self.types, id=id, now=now)
-        placed = self.bodies.put(id, "payload", request.payload_text)
-        job = replace(job, payload=placed.inline, payload_ref=placed.reference, last_op=op)
-        outcome = self.store.create(job, now=now)
-        if outcome.applied or outcome.job is None or key is None or outcome.job.last_op == op:
-            # A fresh id was taken by nobody but ourselves: the reply to that write was lost (R30).
-            made = outcome.job or job
-            return Enqueued(made, whole_document(made, self.bodies, payload=request.payload_text), replayed=False)
-        if outcome.job.request_hash != request.hash:
-            where = (FieldProblem("/idempotency_key", f"names job {id}, which another request created"),)
-            raise IdempotencyKeyReused(f"The idempotency key was used before with another request (job {id}).", problems=where, job_id=id)
-        return Enqueued(outcome.job, self.document(outcome.job), replayed=True)
+    @property
+    def enqueueing(self) -> Enqueueing:
+        """What makes jobs of requests, over the same table, bodies, definitions, clock and chance."""
+        return Enqueueing(
+            store=self.store, bodies=self.bodies, definitions=self.definitions, types=self.types, now=self.now, random=self.random
+        )
 
     def find(self, id: str, *, queue: str | None = None) -> Job:
         """The job of an id, or of the beginning of one that no other job has; in `queue`, when the route names one.

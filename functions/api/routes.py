@@ -5,17 +5,16 @@ Every answer that is not a success is a problem document (see `problems`), whoev
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
+from functions.api.http import Request, answer, etag
 from jobline import strict_json
 from jobline.documents import encode
-from jobline.errors import InvalidRequest, MethodNotAllowed, NotFound, TooLarge, Unavailable
+from jobline.errors import MethodNotAllowed, NotFound, Unavailable
 from jobline.job import Job
 from jobline.listing import parse_listing
 from jobline.log import Log
@@ -23,9 +22,6 @@ from jobline.problems import MEDIA_TYPE, problem
 from jobline.request import parse_request
 from jobline.service import Service
 
-LARGEST_BODY: Final = 2_500_000
-"""Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
-_JSON: Final = "application/json"
 _LONGEST_PATH_TOLD: Final = 200
 
 
@@ -45,6 +41,7 @@ class Api:
         self._stage = stage
         self._log = log
         self._app = APIGatewayHttpResolver()
+        self._request = Request(self._app)
         self.routes = self._routes()
         for route in self.routes:
             self._app.route(route.path, method=route.method)(route.answer)
@@ -59,9 +56,9 @@ class Api:
             # Not even the router could read it; the caller gets the same kind of answer all the same.
             request_id = str(event.get("requestContext", {}).get("requestId", ""))
             self._log.error("the event could not be read", request_id=request_id, exc_info=error)
-            answer = problem(error, request_id)
+            told = problem(error, request_id)
             headers = {"Content-Type": MEDIA_TYPE}
-            return {"statusCode": answer.status, "headers": headers, "body": encode(answer.document), "isBase64Encoded": False}
+            return {"statusCode": told.status, "headers": headers, "body": encode(told.document), "isBase64Encoded": False}
 
     def _routes(self) -> tuple[Route, ...]:
         of_jobs = (
@@ -85,116 +82,77 @@ class Api:
     # ------------------------------------------------------------------------------------------------ jobs
 
     def _enqueue(self, queue: str | None = None) -> Response[str]:
-        self._refuse_query()
+        self._request.refuse_query()
         if queue is not None:
             self._service.queue(queue)
-        request = parse_request(strict_json.parse(self._body()), queue=queue, key=self._header("idempotency-key"))
-        job, document, replayed = self._service.enqueue(request, op=self._request_id)
+        request = parse_request(strict_json.parse(self._request.body()), queue=queue, key=self._request.header("idempotency-key"))
+        job, document, replayed = self._service.enqueue(request, op=self._request.id)
         # Relative to the request's own path, since a stage's name may stand before it (RFC 9110 section 10.2.2).
-        headers = {"Location": f"jobs/{job.id}", "ETag": _etag(job)}
+        headers = {"Location": f"jobs/{job.id}", "ETag": etag(job)}
         if replayed:
-            return _answer(200, document, headers | {"Idempotent-Replayed": "true"})
-        return _answer(202, document, headers)
+            return answer(200, document, headers | {"Idempotent-Replayed": "true"})
+        return answer(202, document, headers)
 
     def _list(self, queue: str | None = None) -> Response[str]:
-        listing, cursor = parse_listing(self._query, queue=queue)
-        return _answer(200, self._service.page(listing, cursor))
+        listing, cursor = parse_listing(self._request.query, queue=queue)
+        return answer(200, self._service.page(listing, cursor))
 
     def _show(self, id: str, queue: str | None = None) -> Response[str]:
-        self._refuse_query()
+        self._request.refuse_query()
         job = self._service.find(id, queue=queue)
-        if _etag(job) in [tag.strip().removeprefix("W/") for tag in (self._header("if-none-match") or "").split(",")]:
-            return Response(status_code=304, headers={"ETag": _etag(job)})
+        if etag(job) in [tag.strip().removeprefix("W/") for tag in (self._request.header("if-none-match") or "").split(",")]:
+            return Response(status_code=304, headers={"ETag": etag(job)})
         return self._job(200, job)
 
     def _cancel(self, id: str, queue: str | None = None) -> Response[str]:
-        self._refuse_query()
-        return _answer(200, self._service.cancel(self._service.find(id, queue=queue), op=self._request_id))
+        self._request.refuse_query()
+        return answer(200, self._service.cancel(self._service.find(id, queue=queue), op=self._request.id))
 
     def _retry(self, id: str, queue: str | None = None) -> Response[str]:
-        self._refuse_query()
-        if self._body().strip() not in {b"", b"{}"}:
-            raise InvalidRequest("A retry takes no body.")
-        key = self._header("idempotency-key")
-        op = self._request_id if key is None else f"retry {key}"[:200]
+        self._request.refuse_query()
+        self._request.refuse_body("A retry")
+        key = self._request.header("idempotency-key")
+        op = self._request.id if key is None else f"retry {key}"[:200]
         return self._job(202, self._service.retry(self._service.find(id, queue=queue), op=op))
 
     # ------------------------------------------------------------------------------------------------ queues and types
 
     def _queues(self) -> Response[str]:
-        self._refuse_query()
+        self._request.refuse_query()
         queues = sorted(self._service.definitions.queues.items())
-        return _answer(200, {"queues": [self._service.describe_queue(queue) for _, queue in queues]})
+        return answer(200, {"queues": [self._service.describe_queue(queue) for _, queue in queues]})
 
     def _queue(self, queue: str) -> Response[str]:
-        self._refuse_query()
-        return _answer(200, self._service.describe_queue(self._service.queue(queue)) | {"stats": self._service.queue_stats(queue)})
+        self._request.refuse_query()
+        return answer(200, self._service.describe_queue(self._service.queue(queue)) | {"stats": self._service.queue_stats(queue)})
 
     def _stats(self, queue: str) -> Response[str]:
-        self._refuse_query()
-        return _answer(200, self._service.queue_stats(queue))
+        self._request.refuse_query()
+        return answer(200, self._service.queue_stats(queue))
 
     def _types(self) -> Response[str]:
-        self._refuse_query()
-        return _answer(200, {"types": self._service.describe_types()})
+        self._request.refuse_query()
+        return answer(200, {"types": self._service.describe_types()})
 
     def _health(self) -> Response[str]:
-        return _answer(200, {"status": "ok", "stage": self._stage})
+        return answer(200, {"status": "ok", "stage": self._stage})
 
     # ------------------------------------------------------------------------------------------------ problems
 
     def _no_route(self, error: Exception) -> Response[str]:
-        method, path = self._app.current_event.http_method, self._app.current_event.path[:_LONGEST_PATH_TOLD]
+        method, path = self._request.method, self._request.path[:_LONGEST_PATH_TOLD]
         allowed = sorted({route.method for route in self.routes if re.fullmatch(re.sub("<.*?>", "[^/]+", route.path), path)})
         if allowed:
             return self._failed(MethodNotAllowed(f"{path} does not take {method}; it takes {', '.join(allowed)}.", allow=allowed))
         return self._failed(NotFound(f"There is no route {method} {path}."))
 
     def _failed(self, error: Exception) -> Response[str]:
-        answer = problem(error, self._request_id)
-        if answer.ours:
-            self._log.error("the request failed", request_id=self._request_id, exc_info=error)
+        told = problem(error, self._request.id)
+        if told.ours:
+            self._log.error("the request failed", request_id=self._request.id, exc_info=error)
         elif isinstance(error, Unavailable):
-            self._log.warning("AWS did not take a call", request_id=self._request_id, detail=error.detail)
-        return Response(answer.status, MEDIA_TYPE, encode(answer.document), answer.headers)
-
-    # ------------------------------------------------------------------------------------------------ the request
-
-    @property
-    def _request_id(self) -> str:
-        return str(self._app.current_event.request_context.request_id)
-
-    @property
-    def _query(self) -> Mapping[str, str]:
-        return self._app.current_event.raw_event.get("queryStringParameters") or {}
-
-    def _header(self, name: str) -> str | None:
-        return self._app.current_event.headers.get(name)
-
-    def _refuse_query(self) -> None:
-        if self._query:
-            raise InvalidRequest(f"The query parameter {min(self._query)[:64]!r} is not known.")
-
-    def _body(self) -> bytes:
-        event = self._app.current_event.raw_event
-        # What is no character of UTF-8 is left to the JSON gate, which says where it stands.
-        body = (event.get("body") or "").encode("utf-8", "surrogatepass")
-        if event.get("isBase64Encoded"):
-            try:
-                body = base64.b64decode(body, validate=True)
-            except binascii.Error:
-                raise InvalidRequest("The body cannot be read: it is said to be base64 and is not.") from None
-        if len(body) > LARGEST_BODY:
-            raise TooLarge(f"The body has {len(body)} bytes; the limit is {LARGEST_BODY}.", limit=LARGEST_BODY)
-        return body
+            self._log.warning("AWS did not take a call", request_id=self._request.id, detail=error.detail)
+        return Response(told.status, MEDIA_TYPE, encode(told.document), told.headers)
 
     def _job(self, status: int, job: Job) -> Response[str]:
-        return _answer(status, self._service.document(job), {"ETag": _etag(job)})
-
-
-def _answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Response[str]:
-    return Response(status, _JSON, encode(document), headers)
-
-
-def _etag(job: Job) -> str:
-    return f'"{job.rev}"'
+        return answer(status, self._service.document(job), {"ETag": etag(job)})

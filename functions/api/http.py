@@ -1,0 +1,79 @@
+"""HTTP as API Gateway delivers it (payload format 2.0): the request that is being answered, read strictly, and its answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
+
+from jobline.documents import encode
+from jobline.errors import InvalidRequest, TooLarge
+from jobline.job import Job
+
+LARGEST_BODY: Final = 2_500_000
+"""Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
+_JSON: Final = "application/json"
+
+
+class Request:
+    """The request that the router is answering at this moment."""
+
+    def __init__(self, app: APIGatewayHttpResolver) -> None:
+        self._app = app
+
+    @property
+    def id(self) -> str:
+        return str(self._app.current_event.request_context.request_id)
+
+    @property
+    def method(self) -> str:
+        return str(self._app.current_event.http_method)
+
+    @property
+    def path(self) -> str:
+        return str(self._app.current_event.path)
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self._app.current_event.raw_event.get("queryStringParameters") or {}
+
+    def header(self, name: str) -> str | None:
+        """The header of this lower-case name; of a repeated one the values are joined with commas."""
+        return self._app.current_event.headers.get(name)
+
+    def refuse_query(self, *known: str) -> None:
+        """Raises InvalidRequest for a query parameter that is not among `known`."""
+        if unknown := sorted(self.query.keys() - set(known)):
+            raise InvalidRequest(f"The query parameter {unknown[0][:64]!r} is not known.")
+
+    def refuse_body(self, what: str) -> None:
+        """Raises InvalidRequest when there is a body that says anything; `what` takes none."""
+        if self.body().strip() not in {b"", b"{}"}:
+            raise InvalidRequest(f"{what} takes no body.")
+
+    def body(self) -> bytes:
+        """The bytes that were sent. Raises TooLarge, and InvalidRequest when they cannot be told."""
+        event = self._app.current_event.raw_event
+        # What is no character of UTF-8 is left to the JSON gate, which says where it stands.
+        body = (event.get("body") or "").encode("utf-8", "surrogatepass")
+        if event.get("isBase64Encoded"):
+            try:
+                body = base64.b64decode(body, validate=True)
+            except binascii.Error:
+                raise InvalidRequest("The body cannot be read: it is said to be base64 and is not.") from None
+        if len(body) > LARGEST_BODY:
+            raise TooLarge(f"The body has {len(body)} bytes; the limit is {LARGEST_BODY}.", limit=LARGEST_BODY)
+        return body
+
+
+def answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Response[str]:
+    """A success that carries JSON."""
+    return Response(status, _JSON, encode(document), headers)
+
+
+def etag(job: Job) -> str:
+    """The entity tag of a job: its `rev`, which grows with every write."""
+    return f'"{job.rev}"'

@@ -48,6 +48,10 @@ HOST_ONLY: Final = frozenset(
         "local_fixes",
         "local_stack",
         "memory",
+        "memory_deployment",
+        "memory_items",
+        "memory_queues",
+        "memory_stream",
         "testing",
         "toml_file",
     }

@@ -5,7 +5,8 @@ Adapters turn botocore's errors into these; `problems` turns these into HTTP, in
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 
 class JoblineError(Exception):
@@ -51,6 +52,13 @@ class InvalidJob(InvalidRequest):
     """The request is understood, but this job cannot be accepted."""
 
     slug = "invalid-job"
+
+    @classmethod
+    def of(cls, problems: Sequence[FieldProblem]) -> Self:
+        """The error whose detail is the first of these problems, and how many more there are."""
+        first = f"{problems[0]['pointer'].removeprefix('/')} {problems[0]['detail']}"
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return cls(f"{first}{more}", problems=tuple(problems))
 
 
 class UnknownQueue(InvalidJob):

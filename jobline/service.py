@@ -97,6 +97,8 @@ class Service:
         """
 
         def write(job: Job) -> Write | None:
+            if job.last_op == op:
+                return None
             if job.status in WAITING:
                 return transitions.cancel(job, now=self.now(), op=op, keep=self.definitions.keep(job.queue))
             if job.status is Status.RUNNING:
@@ -105,7 +107,7 @@ class Service:
                 return None
             raise Conflict(f"The job is over: it is {job.status}.", job_status=job.status.value)
 
-        job = self._write(job, write)
+        job = self.write(job, write)
         return {"cancelled": True} if job.status is Status.CANCELLED else {"cancel_requested": True}
 
     def retry(self, job: Job, *, op: str) -> Job:
@@ -126,7 +128,7 @@ class Service:
                 )
             return transitions.retry(job, now=self.now(), op=op)
 
-        return self._write(job, write)
+        return self.write(job, write)
 
     def document(self, job: Job) -> dict[str, Any]:
         """The job as the API answers it, with payload and result."""
@@ -172,8 +174,11 @@ class Service:
             if queues[worker]
         ]
 
-    def _write(self, job: Job, write: Callable[[Job], Write | None]) -> Job:
-        """Applies what `write` says of the job as it is; when the job has changed meanwhile, asks again. `None`: nothing to do."""
+    def write(self, job: Job, write: Callable[[Job], Write | None]) -> Job:
+        """The job after what `write` says of it as it is; when it has changed meanwhile, `write` is asked again. `None`: nothing to do.
+
+        Raises what `write` raises, JobNotFound, and Unavailable when the job changes too often.
+        """
         for _ in range(_MOST_TRIES):
             change = write(job)
             if change is None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from jobline.job import FAR_FUTURE, LONGEST_MESSAGE_DELAY, RETRYABLE, TRANSITIONS, WAITING, WATCH_GRACE, Job, Status
 from jobline.shards import attention_partition
-from jobline.times import to_milliseconds
+from jobline.times import format_instant, to_milliseconds
 
 PROMOTE_AHEAD = timedelta(seconds=90)
 """The ticker hands a job to the relay this long before it is due: a tick and a half."""
@@ -274,7 +274,7 @@ def reschedule(job: Job, *, now: datetime, op: str, scheduled_at: datetime, prio
     short, long = (Status.FAILED, Status.FAILED) if failed else (Status.PENDING, Status.SCHEDULED)
     fields = _waiting(job, scheduled_at, now, short=short, long=long) | {"priority": priority, "last_op": op}
     when = (_in(WAITING), Condition("rev", "=", job.rev))
-    note = history_entry("rescheduled", now, job.attempts)
+    note = history_entry("rescheduled", now, job.attempts, f"due {format_instant(scheduled_at)}, priority {priority}")
     return _write("reschedule", when, fields, add={"dispatch": 1}, remove=("ttl",), note=note, job=job)
 
 
@@ -397,7 +397,8 @@ def _watched(job: Job, at: datetime) -> dict[str, Any]:
 def _waiting(job: Job, due: datetime, now: datetime, *, short: Status, long: Status) -> dict[str, Any]:
     """Wait until `due`; who delivers is fixed here and by nobody's clock later (R2)."""
     if due - now <= LONGEST_MESSAGE_DELAY:
-        return {"status": short, "scheduled_at": due, **_watched(job, due + WATCH_GRACE)}
+        # A job that is late already is not overdue again at once: its new message has just been asked for.
+        return {"status": short, "scheduled_at": due, **_watched(job, max(due, now) + WATCH_GRACE)}
     return {"status": long, "scheduled_at": due, **_watched(job, due)}
 
 

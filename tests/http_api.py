@@ -107,7 +107,7 @@ def http_api(client: Client | None = None) -> Iterator[HttpApi]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_DELETE = respond
+        do_GET = do_POST = do_PATCH = do_DELETE = respond
 
         def log_message(self, format: str, *args: Any) -> None:
             """Tests print nothing."""

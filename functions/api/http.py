@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from jobline.job import Job
 LARGEST_BODY: Final = 2_500_000
 """Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
 _JSON: Final = "application/json"
+_TAG: Final = r'(W/)?"([!#-~\x80-\xff]*)"'
+"""An entity tag (RFC 9110 section 8.8.3)."""
 
 
 class Request:
@@ -43,6 +46,19 @@ class Request:
     def header(self, name: str) -> str | None:
         """The header of this lower-case name; of a repeated one the values are joined with commas."""
         return self._app.current_event.headers.get(name)
+
+    @property
+    def if_match(self) -> frozenset[str] | None:
+        """What If-Match names, without quotes: the revisions of which the job must have one; `None`: any. Raises InvalidRequest.
+
+        A weak tag matches nothing (RFC 9110 section 13.1.1).
+        """
+        header = self.header("if-match")
+        if header is None or header.strip() == "*":
+            return None
+        if not re.fullmatch(rf"\s*{_TAG}(?:\s*,\s*{_TAG})*\s*", header):
+            raise InvalidRequest('The If-Match header is no entity tag, such as "3", as the ETag header of an answer has it.')
+        return frozenset(tag for weak, tag in re.findall(_TAG, header) if not weak)
 
     def refuse_query(self, *known: str) -> None:
         """Raises InvalidRequest for a query parameter that is not among `known`."""

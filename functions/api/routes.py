@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
 from functions.api.http import Request, answer, etag
+from functions.api.job_routes import JobRoutes
 from jobline import strict_json
 from jobline.documents import encode
 from jobline.errors import MethodNotAllowed, NotFound, Unavailable
-from jobline.job import Job
 from jobline.listing import parse_listing
 from jobline.log import Log
 from jobline.problems import MEDIA_TYPE, problem
@@ -42,6 +42,7 @@ class Api:
         self._log = log
         self._app = APIGatewayHttpResolver()
         self._request = Request(self._app)
+        self._jobs = JobRoutes(service, self._request)
         self.routes = self._routes()
         for route in self.routes:
             self._app.route(route.path, method=route.method)(route.answer)
@@ -65,6 +66,7 @@ class Api:
             ("POST", "/jobs", self._enqueue),
             ("GET", "/jobs", self._list),
             ("GET", "/jobs/<id>", self._show),
+            ("PATCH", "/jobs/<id>", self._jobs.reschedule),
             ("DELETE", "/jobs/<id>", self._cancel),
             ("POST", "/jobs/<id>/retry", self._retry),
         )
@@ -102,7 +104,7 @@ class Api:
         job = self._service.find(id, queue=queue)
         if etag(job) in [tag.strip().removeprefix("W/") for tag in (self._request.header("if-none-match") or "").split(",")]:
             return Response(status_code=304, headers={"ETag": etag(job)})
-        return self._job(200, job)
+        return self._jobs.answer(200, job)
 
     def _cancel(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()
@@ -113,7 +115,7 @@ class Api:
         self._request.refuse_body("A retry")
         key = self._request.header("idempotency-key")
         op = self._request.id if key is None else f"retry {key}"[:200]
-        return self._job(202, self._service.retry(self._service.find(id, queue=queue), op=op))
+        return self._jobs.answer(202, self._service.retry(self._service.find(id, queue=queue), op=op))
 
     # ------------------------------------------------------------------------------------------------ queues and types
 
@@ -153,6 +155,3 @@ class Api:
         elif isinstance(error, Unavailable):
             self._log.warning("AWS did not take a call", request_id=self._request.id, detail=error.detail)
         return Response(told.status, MEDIA_TYPE, encode(told.document), told.headers)
-
-    def _job(self, status: int, job: Job) -> Response[str]:
-        return answer(status, self._service.document(job), {"ETag": etag(job)})

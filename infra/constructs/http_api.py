@@ -15,7 +15,14 @@ from constructs import Construct, IConstruct, IValidation
 
 from infra.constructs.job_function import JobFunction
 
-_JOBS: Final = (("POST", ""), ("GET", ""), ("GET", "/{id}"), ("DELETE", "/{id}"), ("POST", "/{id}/retry"))
+_JOBS: Final = (
+    ("POST", ""),
+    ("GET", ""),
+    ("GET", "/{id}"),
+    ("PATCH", "/{id}"),
+    ("DELETE", "/{id}"),
+    ("POST", "/{id}/retry"),
+)
 ROUTES: Final[tuple[tuple[str, str], ...]] = (
     *((method, f"/jobs{path}") for method, path in _JOBS),
     # The same routes under the queue's name, so that an IAM policy can grant one queue.

@@ -44,6 +44,10 @@ def show_enqueued(job: Json, *, replayed: bool) -> None:
     _print(_line(before, job, when))
 
 
+def show_rescheduled(job: Json) -> None:
+    _print(_line("moved", job, f", due {job['scheduled_at']}, priority {job['priority']}"))
+
+
 def show_retried(jobs: Iterable[Json]) -> None:
     for job in jobs:
         _print(_line("retried", job))

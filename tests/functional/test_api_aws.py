@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -82,6 +83,14 @@ def test_showing_cancelling_and_retrying_are_one_read_and_at_most_one_write() ->
         for method, path in (("GET", ""), ("DELETE", ""), ("DELETE", ""), ("POST", "/retry")):
             assert api.call(method, f"/jobs/{id}{path}").status in {200, 202}
         assert api.faults.calls == ["put_item", "get_item", "get_item", "update_item", "get_item", "get_item", "update_item"]
+
+
+def test_moving_is_one_read_and_one_write_and_changing_nothing_is_one_read() -> None:
+    with on_aws() as api:
+        id = api.enqueue()["id"]
+        for _ in range(2):
+            assert api.call("PATCH", f"/jobs/{id}", {"scheduled_at": "2026-03-02T00:00:00Z"}).status == 200
+        assert api.faults.calls == ["put_item", "get_item", "update_item", "get_item"]
 
 
 def test_the_write_is_conditional_and_the_record_is_a_happy_jobs_size() -> None:
@@ -179,6 +188,10 @@ def retry(api: OnAws) -> int:
     return api.call("POST", f"/jobs/{make_job().id}/retry", headers={"idempotency-key": "again"}).status
 
 
+def reschedule(api: OnAws) -> int:
+    return api.call("PATCH", f"/jobs/{make_job().id}", {"scheduled_at": "2026-03-01T13:00:00Z", "priority": 2}).status
+
+
 def is_enqueued(job: Job) -> bool:
     return (job.status, job.dispatch, job.rev) == (Status.PENDING, 1, 1)
 
@@ -195,11 +208,16 @@ def is_retried_once(job: Job) -> bool:
     return (job.status, job.dispatch, job.attempts, job.rev) == (Status.PENDING, 2, 0, 2)
 
 
+def is_moved_once(job: Job) -> bool:
+    return (job.status, job.priority, job.scheduled_at, job.dispatch, job.rev) == (Status.SCHEDULED, 2, NOW + timedelta(hours=1), 2, 2)
+
+
 REQUESTS: dict[str, tuple[Job | None, Callable[[OnAws], int], Callable[[Job], bool]]] = {
     "enqueue": (None, enqueue_small, is_enqueued),
     "enqueue with a large payload": (None, enqueue_large, is_enqueued),
     "cancel a waiting job": (make_job(), cancel, is_cancelled),
     "cancel a running job": (make_job(status=Status.RUNNING, token=1, lease_until=NOW), cancel, cancel_is_requested_once_or_twice),
+    "move a waiting job": (make_job(), reschedule, is_moved_once),
     "retry a dead job": (make_job(status=Status.DEAD, attempts=3, ttl=int(NOW.timestamp()) + 60), retry, is_retried_once),
 }
 

@@ -207,6 +207,38 @@ def test_a_job_that_starts_just_before_its_cancellation_is_asked_to_stop() -> No
     assert api.store.get(ID).cancel_requested
 
 
+class Repeating(MemoryStore):
+    """A store whose first write took effect without an answer; before it is repeated, somebody else writes."""
+
+    def __init__(self, *others: Write) -> None:
+        super().__init__()
+        self.others = list(others)
+        self.lost = True
+
+    def apply(self, job_id: str, write: Write) -> Outcome:
+        if self.lost:
+            self.lost = False
+            for each in (write, *self.others):
+                assert super().apply(job_id, each).applied
+        return super().apply(job_id, write)
+
+
+def test_a_cancel_request_whose_answer_got_lost_is_a_success_though_the_job_has_ended_since() -> None:
+    job = make_job(id=ID, status=Status.RUNNING, token=1, lease_until=NOW)
+    api = Client(Repeating(t.done(job, now=NOW, result=None, result_ref=None, alone=True, keep=KEEP)))
+    api.store.create(job, now=NOW)
+    answer = api.call("DELETE", f"/jobs/{ID}")
+    assert (answer.status, answer.body) == (200, {"cancel_requested": True})
+
+
+def test_a_move_whose_answer_got_lost_is_a_success_though_the_job_has_started_since() -> None:
+    job = make_job(id=ID)
+    api = Client(Repeating(t.claim(make_claimant(dispatch=2), now=NOW, alone=True)))
+    api.store.create(job, now=NOW)
+    answer = api.call("PATCH", f"/jobs/{ID}", {"priority": 1})
+    assert (answer.status, answer.body["priority"], answer.body["status"]) == (200, 1, "running")
+
+
 def test_a_job_that_fails_just_before_its_cancellation_is_cancelled() -> None:
     job = make_job(id=ID, status=Status.RUNNING, token=1, attempts=1, lease_until=NOW)
     api = Client(Between(t.fail(job, now=NOW, error="x", delay=seconds(1), alone=True, keep=KEEP)))

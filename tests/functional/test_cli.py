@@ -7,84 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from jobline.cli import run
 from jobline.job import Status
-from jobline.shards import attention_partition
-from jobline.stats import QueueStats
-from tests.api import Client
-from tests.factories import NOW, make_job
-from tests.http_api import HttpApi, http_api
-
-STATS = QueueStats(
-    pending=1523,
-    running=10,
-    failed=5,
-    retrying=3,
-    scheduled=4,
-    dead=2,
-    done=90_000,
-    avg_wait_time=2.3,
-    p95_wait_time=7200.0,
-    avg_run_time=None,
-    oldest_job_age=61.0,
-    enqueue_rate=0.0667,
-    dequeue_rate=12.0,
-    error_rate=0.031,
-    active_workers=7,
-    paused=True,
-)
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Cli:
-    """`jobs`, called from inside a checkout with a local deployment."""
-
-    def __init__(self, api: HttpApi, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.api = api
-        self.client = api.client
-        self.folder = folder
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> Result:
-        code = run(arguments)
-        captured = self._capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    def has(self, *, letter: str = "a", **fields: Any) -> str:
-        """Puts a job into the table; its id."""
-        job = make_job(id=f"0197a000-0000-7000-8000-00000000000{letter}", **fields)
-        if job.attention_at is not None:
-            job = replace(job, attention=attention_partition(job.queue, job.status.value if job.over else "open", job.id))
-        self.client.store.jobs[job.id] = job
-        return job.id
-
-
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
-    for name in ("JOBS_API_URL", "JOBS_DEBUG", "COLUMNS", "FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-    with http_api(Client(read_stats=lambda queue, now: STATS)) as api:
-        (tmp_path / ".jobline").mkdir()
-        (tmp_path / ".jobline" / "local.json").write_text(json.dumps({"api_url": api.url}))
-        monkeypatch.chdir(tmp_path)
-        yield Cli(api, tmp_path, capsys)
-
+from tests.command_line import Cli
+from tests.factories import NOW
 
 # ---------------------------------------------------------------------------------------------------- the brief's own lines
 
@@ -461,7 +391,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(cli: Cli) -> None:
 
 
 def test_help_is_there_for_every_command(cli: Cli) -> None:
-    for line in ([], ["enqueue"], ["status"], ["list"], ["retry"], ["cancel"], ["stats"]):
+    for line in ([], ["enqueue"], ["status"], ["list"], ["retry"], ["cancel"], ["reschedule"], ["stats"]):
         done = cli(*line, "--help")
         assert (done.code, done.err) == (0, "")
         assert "Usage: jobs" in done.out

@@ -1,0 +1,29 @@
+"""The routes of one job that more is behind than a call of the service: each reads its request and answers it."""
+
+from __future__ import annotations
+
+from aws_lambda_powertools.event_handler.api_gateway import Response
+
+from functions.api.http import Request, answer, etag
+from jobline import strict_json
+from jobline.job import Job
+from jobline.rescheduling import parse_changes, reschedule
+from jobline.service import Service
+
+
+class JobRoutes:
+    """Answers what is asked of one job, under `/jobs/<id>` and under its queue's own path alike."""
+
+    def __init__(self, service: Service, request: Request) -> None:
+        self._service = service
+        self._request = request
+
+    def answer(self, status: int, job: Job, headers: dict[str, str] | None = None) -> Response[str]:
+        """The whole job, with its entity tag."""
+        return answer(status, self._service.document(job), {"ETag": etag(job)} | (headers or {}))
+
+    def reschedule(self, id: str, queue: str | None = None) -> Response[str]:
+        self._request.refuse_query()
+        changes, expected = parse_changes(strict_json.parse(self._request.body())), self._request.if_match
+        job = self._service.find(id, queue=queue)
+        return self.answer(200, reschedule(self._service, job, changes, op=self._request.id, expected=expected))

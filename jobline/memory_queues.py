@@ -57,6 +57,7 @@ class MemoryQueues:
     def __init__(self, clock: Callable[[], datetime], *, shuffle: Callable[[list[StoredMessage]], None] = lambda messages: None) -> None:
         """`shuffle` puts the visible messages of a receive in the order in which they come; as sent unless it moves them."""
         self.clock = clock
+        self.retention = RETENTION
         self.queues: dict[str, StoredQueue] = {}
         self.sent = 0
         """Messages taken in all."""
@@ -73,8 +74,7 @@ class MemoryQueues:
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         """Takes up to ten messages; an entry whose delay is out of bounds fails by itself."""
         queue = self._queue(QueueUrl, "SendMessageBatch")
-        if not 1 <= len(Entries) <= MOST_ENTRIES:
-            raise _error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", f"{len(Entries)} entries", "SendMessageBatch")
+        _check_entries(Entries, "SendMessageBatch")
         taken, failed = [], []
         for entry in Entries:
             delay = entry.get("DelaySeconds", 0)
@@ -93,7 +93,7 @@ class MemoryQueues:
         """Up to so many visible messages, which are hidden from now on; those out of receives go to the dead-letter queue."""
         queue = self._queue(QueueUrl, "ReceiveMessage")
         now = self.clock()
-        queue.messages = [message for message in queue.messages if message.sent_at + RETENTION > now]
+        queue.messages = [message for message in queue.messages if message.sent_at + self.retention > now]
         visible = [message for message in queue.messages if message.visible_at <= now]
         self._shuffle(visible)
         received: list[dict[str, Any]] = []
@@ -113,18 +113,38 @@ class MemoryQueues:
         return {"Messages": received} if received else {}
 
     def change_message_visibility(self, *, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int) -> dict[str, Any]:
-        operation = "ChangeMessageVisibility"
-        queue, now = self._queue(QueueUrl, operation), self.clock()
-        message = next((message for message in queue.messages if message.handle == ReceiptHandle), None)
-        if message is None:
-            raise _error("ReceiptHandleIsInvalid", "The receipt handle is that of no message.", operation)
-        if message.visible_at <= now:
-            raise _error("AWS.SimpleQueueService.MessageNotInflight", "The message is not in flight.", operation)
-        until = now + timedelta(seconds=VisibilityTimeout)
-        if VisibilityTimeout < 0 or until > (message.received_at or now) + LONGEST_HIDING:
-            raise _error("InvalidParameterValue", "The message would be hidden for more than 12 hours in all.", operation)
-        message.visible_at = until
+        refused = self._hide(self._queue(QueueUrl, "ChangeMessageVisibility"), ReceiptHandle, VisibilityTimeout)
+        if refused is not None:
+            raise _error(*refused, "ChangeMessageVisibility")
         return {}
+
+    def change_message_visibility_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        """The same for up to ten messages; each fails by itself."""
+        operation = "ChangeMessageVisibilityBatch"
+        queue = self._queue(QueueUrl, operation)
+        _check_entries(Entries, operation)
+        changed, failed = [], []
+        for entry in Entries:
+            refused = self._hide(queue, entry["ReceiptHandle"], entry["VisibilityTimeout"])
+            if refused is None:
+                changed.append({"Id": entry["Id"]})
+            else:
+                failed.append({"Id": entry["Id"], "SenderFault": True, "Code": refused[0], "Message": refused[1]})
+        return {"Successful": changed, "Failed": failed}
+
+    def _hide(self, queue: StoredQueue, handle: str, seconds: int) -> tuple[str, str] | None:
+        """Hides a message from now on; the code and text of SQS's refusal when it cannot."""
+        now = self.clock()
+        message = next((message for message in queue.messages if message.handle == handle), None)
+        if message is None:
+            return "ReceiptHandleIsInvalid", "The receipt handle is that of no message."
+        if message.visible_at <= now:
+            return "AWS.SimpleQueueService.MessageNotInflight", "The message is not in flight."
+        until = now + timedelta(seconds=seconds)
+        if seconds < 0 or until > (message.received_at or now) + LONGEST_HIDING:
+            return "InvalidParameterValue", "The message would be hidden for more than 12 hours in all."
+        message.visible_at = until
+        return None
 
     def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> dict[str, Any]:
         """Deletes what the latest receive gave this handle; an older handle succeeds and deletes nothing."""
@@ -169,6 +189,13 @@ class MemoryQueues:
 def _shown(message: StoredMessage) -> dict[str, Any]:
     attributes = {"ApproximateReceiveCount": str(message.receives), "SentTimestamp": str(to_milliseconds(message.sent_at))}
     return {"MessageId": message.id, "ReceiptHandle": message.handle, "Body": message.body, "Attributes": attributes}
+
+
+def _check_entries(entries: list[dict[str, Any]], operation: str) -> None:
+    if not entries:
+        raise _error("AWS.SimpleQueueService.EmptyBatchRequest", "There are no entries.", operation)
+    if len(entries) > MOST_ENTRIES:
+        raise _error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", f"{len(entries)} entries", operation)
 
 
 def _error(code: str, text: str, operation: str) -> ClientError:

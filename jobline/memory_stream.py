@@ -30,7 +30,8 @@ class _Entry:
 class MemoryStream:
     """The change feed of one store, cut into shards by job."""
 
-    def __init__(self, store: MemoryStore, clock: Callable[[], datetime], *, shards: int = 1) -> None:
+    def __init__(self, store: MemoryStore, clock: Callable[[], datetime], *, shards: int = 1, retention: timedelta = RETENTION) -> None:
+        self.retention = retention
         self._store = store
         self._clock = clock
         self._taken = 0
@@ -65,7 +66,7 @@ class StreamReader:
     def batch(self, limit: int = 100) -> list[dict[str, Any]]:
         """The next records, at most `limit`; they come again until `settle` moves on."""
         entries = self._stream.entries(self._shard)
-        oldest = self._clock() - RETENTION
+        oldest = self._clock() - self._stream.retention
         while self.position < len(entries) and entries[self.position].at <= oldest:
             self.position += 1
             self.lost = True

@@ -98,6 +98,18 @@ def test_a_message_is_hidden_for_twelve_hours_in_all_at_most() -> None:
     assert not sqs.hide({"ReceiptHandle": "another"}, NOW)
 
 
+def test_of_a_batch_of_hidings_each_is_done_or_refused_by_itself() -> None:
+    sqs = Sqs()
+    sqs.send("one")
+    handles = [sqs.receive()[0]["ReceiptHandle"], "of no message"]
+    entries = [{"Id": str(n), "ReceiptHandle": handle, "VisibilityTimeout": 300} for n, handle in enumerate(handles)]
+    answer = sqs.change_message_visibility_batch(QueueUrl=LANE, Entries=entries)
+    assert [entry["Id"] for entry in answer["Successful"]] == ["0"]
+    assert [entry["Code"] for entry in answer["Failed"]] == ["ReceiptHandleIsInvalid"]
+    sqs.now += seconds(299)
+    assert sqs.receive() == []
+
+
 def test_hiding_until_now_shows_a_message_at_once() -> None:
     sqs = Sqs()
     sqs.send("one")

@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 from functions.api.http import Request, answer, etag
 from jobline import strict_json
 from jobline.job import Job
+from jobline.replays import replay
 from jobline.rescheduling import parse_changes, reschedule
 from jobline.service import Service
 
@@ -21,6 +22,15 @@ class JobRoutes:
     def answer(self, status: int, job: Job, headers: dict[str, str] | None = None) -> Response[str]:
         """The whole job, with its entity tag."""
         return answer(status, self._service.document(job), {"ETag": etag(job)} | (headers or {}))
+
+    def replay(self, id: str, queue: str | None = None) -> Response[str]:
+        self._request.refuse_query()
+        self._request.refuse_body("A replay")
+        job = self._service.find(id, queue=queue)
+        made, document, replayed = replay(self._service, job, key=self._request.header("idempotency-key"), op=self._request.id)
+        # Relative to the request's own path, .../jobs/<id>/replay (RFC 9110 section 10.2.2).
+        headers = {"Location": f"../{made.id}", "ETag": etag(made)} | ({"Idempotent-Replayed": "true"} if replayed else {})
+        return answer(200 if replayed else 202, document, headers)
 
     def reschedule(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()

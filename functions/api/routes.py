@@ -69,6 +69,7 @@ class Api:
             ("PATCH", "/jobs/<id>", self._jobs.reschedule),
             ("DELETE", "/jobs/<id>", self._cancel),
             ("POST", "/jobs/<id>/retry", self._retry),
+            ("POST", "/jobs/<id>/replay", self._jobs.replay),
         )
         return (
             *(Route(*route) for route in of_jobs),

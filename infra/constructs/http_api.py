@@ -22,6 +22,7 @@ _JOBS: Final = (
     ("PATCH", "/{id}"),
     ("DELETE", "/{id}"),
     ("POST", "/{id}/retry"),
+    ("POST", "/{id}/replay"),
 )
 ROUTES: Final[tuple[tuple[str, str], ...]] = (
     *((method, f"/jobs{path}") for method, path in _JOBS),

@@ -31,3 +31,20 @@ def reschedule(
         screen.show_json(answer.text)
     else:
         screen.show_rescheduled(answer.body)
+
+
+@app.command(no_args_is_help=True)
+def replay(
+    context: typer.Context,
+    id: Id,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key again names the same new job.", metavar="KEY")] = None,
+    output: As = Output.TABLE,
+) -> None:
+    """Make a new job with the request of an old one, in whatever state that is."""
+    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+    with connect(context) as connection:
+        answer = ask(connection, "POST", f"{job_path(id)}/replay", JOB, headers=headers)
+    if output is Output.JSON:
+        screen.show_json(answer.text)
+    else:
+        screen.show_enqueued(answer.body, replayed="idempotent-replayed" in answer.headers)

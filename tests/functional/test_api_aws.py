@@ -27,6 +27,8 @@ class OnAws(Client):
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
+        self.ignored: set[str] = set()
+        """Jobs that a test does not mean."""
         self.raw = client("dynamodb")
         s3 = client("s3")
         create_table(self.raw)
@@ -37,7 +39,7 @@ class OnAws(Client):
 
     def job(self) -> Job:
         """The only job there is, read past all faults."""
-        items = [item for item in self.raw.scan(TableName="jobs")["Items"] if "dispatch" in item]
+        items = [item for item in self.raw.scan(TableName="jobs")["Items"] if "dispatch" in item and item["id"]["S"] not in self.ignored]
         assert len(items) == 1, items
         found = JobStore(self.raw, "jobs").get(items[0]["id"]["S"])
         assert found is not None
@@ -165,6 +167,23 @@ def test_the_largest_body_that_is_taken_is_taken() -> None:
         assert api.call("POST", "/jobs", body).status == 202
 
 
+@pytest.mark.parametrize("length", [100, INLINE_LIMIT + 1, ITEM_LIMIT + 1])
+def test_a_replay_has_a_copy_of_its_own_of_a_payload_of_any_size(length: int) -> None:
+    with on_aws() as api:
+        written = sized(length)
+        body = f'{{"queue": "emails", "type": "send_sms", "payload": {written}}}'
+        first = api.call("POST", "/jobs", body).body["id"]
+        second = api.call("POST", f"/jobs/{first}/replay")
+        assert (second.status, f'"payload":{written},' in second.text) == (202, True)
+        kept = JobStore(api.raw, "jobs")
+        old, new = kept.get(first), kept.get(second.body["id"])
+        assert old is not None and new is not None
+        assert (old.payload, old.payload_ref is None) == (new.payload, new.payload_ref is None)
+        if old.payload_ref is not None:
+            api.service.bodies.delete(old.payload_ref)
+        assert f'"payload":{written},' in api.call("GET", f"/jobs/{new.id}").text
+
+
 # ---------------------------------------------------------------------------------------------------- faults
 
 
@@ -190,6 +209,14 @@ def retry(api: OnAws) -> int:
 
 def reschedule(api: OnAws) -> int:
     return api.call("PATCH", f"/jobs/{make_job().id}", {"scheduled_at": "2026-03-01T13:00:00Z", "priority": 2}).status
+
+
+def replay(api: OnAws) -> int:
+    old = JobStore(api.raw, "jobs").get(make_job().id)
+    assert old is not None
+    status = api.call("POST", f"/jobs/{old.id}/replay", headers={"idempotency-key": "again"}).status
+    api.ignored = {old.id}
+    return status
 
 
 def is_enqueued(job: Job) -> bool:
@@ -218,6 +245,8 @@ REQUESTS: dict[str, tuple[Job | None, Callable[[OnAws], int], Callable[[Job], bo
     "cancel a waiting job": (make_job(), cancel, is_cancelled),
     "cancel a running job": (make_job(status=Status.RUNNING, token=1, lease_until=NOW), cancel, cancel_is_requested_once_or_twice),
     "move a waiting job": (make_job(), reschedule, is_moved_once),
+    "replay a job": (make_job(type="send_sms", status=Status.RUNNING), replay, is_enqueued),
+    "replay a job with a large payload": (make_job(type="send_sms", payload=sized(2000)), replay, is_enqueued),
     "retry a dead job": (make_job(status=Status.DEAD, attempts=3, ttl=int(NOW.timestamp()) + 60), retry, is_retried_once),
 }
 

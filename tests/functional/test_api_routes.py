@@ -95,6 +95,7 @@ def test_a_method_that_a_path_does_not_take_is_a_405_that_says_which_it_takes(ap
         ("DELETE", f"/jobs/{JOB_ID}"),
         ("PATCH", f"/jobs/{JOB_ID}"),
         ("POST", f"/jobs/{JOB_ID}/retry"),
+        ("POST", f"/jobs/{JOB_ID}/replay"),
         ("GET", "/queues"),
         ("GET", "/queues/emails"),
         ("GET", "/queues/emails/stats"),

@@ -40,3 +40,18 @@ def test_a_job_that_runs_cannot_be_moved(cli: Cli) -> None:
     done = cli("reschedule", cli.has(status=Status.RUNNING, token=1, lease_until=NOW + seconds(30)), "--delay", "5")
     assert (done.code, done.out) == (5, "")
     assert "running" in done.err
+
+
+# ---------------------------------------------------------------------------------------------------- replay
+
+
+def test_a_replay_is_shown_as_the_new_job_that_it_is(cli: Cli) -> None:
+    old = cli.has(status=Status.DEAD)
+    done = cli("replay", old)
+    [new] = cli.client.store.jobs.keys() - {old}
+    assert (done.code, done.out) == (0, f"enqueued {new} send_email on emails: pending\n")
+    assert cli("replay", old, "--idempotency-key", "k").out.startswith("enqueued ")
+    again = cli("replay", old, "--idempotency-key", "k")
+    assert (again.code, again.out.startswith("already enqueued ")) == (0, True)
+    assert cli("replay", old, "-o", "json").json["status"] == "pending"
+    assert cli("replay", "0197a000-0000-7000-8000-000000000009").code == 3

@@ -13,8 +13,8 @@ from jobline.context import Context
 from jobline.deadline import AttemptTimedOut, deadline
 from jobline.errors import InvalidJob, UnknownType
 from jobline.registry import Registry
-from jobline.steering import Cancel, NonRetryable, RetryAfter, Snooze
-from jobline.transitions import clip_error
+from jobline.steering import LONGEST_WAIT, Cancel, Continue, NonRetryable, RetryAfter, Snooze
+from jobline.transitions import Cause, clip_error
 
 RESULT_LIMIT = 2_500_000
 """Bytes of JSON that a result may take."""
@@ -34,6 +34,7 @@ class Failed:
     error: str
     retryable: bool = True
     retry_after: float | None = None
+    cause: Cause = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,18 @@ class Snoozed:
 
 
 @dataclass(frozen=True, slots=True)
+class Continued:
+    """The handler stopped at a checkpoint, and goes on from there in another run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Abandoned:
     """The handler asked for its job to be cancelled."""
 
     reason: str
 
 
-Ending = Returned | Failed | Snoozed | Abandoned
+Ending = Returned | Failed | Snoozed | Continued | Abandoned
 
 
 def attempt(registry: Registry, payload: Callable[[], str], context: Context, seconds: float) -> Ending:
@@ -72,14 +78,35 @@ def attempt(registry: Registry, payload: Callable[[], str], context: Context, se
         return Failed(describe(steering), retryable=False)
     except Cancel as steering:
         return Abandoned(steering.reason)
+    except Continue:
+        return Continued()
     except UnknownType as error:
         return Failed(describe(error))
     except InvalidJob as error:
         return Failed(describe(error), retryable=False)
-    except AttemptTimedOut:
-        return Failed(f"AttemptTimedOut: took longer than {seconds:g} s")
+    except AttemptTimedOut as error:
+        return Failed(f"AttemptTimedOut: took longer than {seconds:g} s", cause="timeout", retry_after=_backoff(registry, context, error))
     except BaseException as error:  # `sys.exit` and the like end this job, not its neighbours
-        return Failed(describe(error))
+        cause: Cause = "exit" if isinstance(error, SystemExit) else "failed"
+        return Failed(describe(error), cause=cause, retry_after=_backoff(registry, context, error))
+
+
+def _backoff(registry: Registry, context: Context, error: BaseException) -> float | None:
+    """Seconds until the next attempt as the type's own `backoff` says; `None` leaves it to the policy.
+
+    A backoff that raises or answers no number of seconds must not cost the job its next attempt: it is logged, and the policy decides.
+    """
+    backoff = registry.get(context.type).backoff
+    if backoff is None:
+        return None
+    try:
+        seconds = float(backoff(context.attempt - 1, error))
+        if not 0 <= seconds <= LONGEST_WAIT:
+            raise ValueError(f"{seconds!r} is not a number of seconds from 0 to {LONGEST_WAIT}")
+    except Exception as reason:
+        context.logger.warning("backoff of type %s cannot be used: %s", context.type, describe(reason))
+        return None
+    return seconds
 
 
 def encode_result(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overlo
 
 from jobline.errors import InvalidSettings
 from jobline.job import Job
+from jobline.steering import Continue
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 SECRET_FRESH_FOR: Final = timedelta(minutes=5)
 """How long a secret is kept before it is read again: a rotated one is in use everywhere after this time."""
+LARGEST_CURSOR: Final = 2048
+"""Bytes of JSON that a checkpoint's cursor may take: it rides in the record, and every later write pays for it."""
+ROOM_FOR_A_PIECE: Final = timedelta(seconds=1)
 LONGEST_NOTE: Final = 200
 """Characters of a progress note that are kept."""
 _REQUIRED: Final = object()
@@ -35,6 +40,10 @@ class Lease(Protocol):
 
     def progress(self, percent: float, note: str) -> bool:
         """Stores the progress; true when somebody has asked for the job to be cancelled."""
+        ...
+
+    def checkpoint(self, text: str) -> bool | None:
+        """Stores where the work stands. True: go on; false: stop; `None`: it could not be stored now."""
         ...
 
     def cancelled(self) -> bool:
@@ -110,6 +119,13 @@ class Context:
     clock: Clock = field(repr=False)
     logger: Log = field(repr=False)
     _cancelled: bool = field(init=False, default=False)
+    _cursor: str | None = field(init=False)
+    _last_checkpoint_at: datetime = field(init=False)
+    _longest_piece: timedelta = field(init=False, default=timedelta())
+
+    def __post_init__(self) -> None:
+        self._cursor = self.job.checkpoint
+        self._last_checkpoint_at = self.clock()
 
     @property
     def id(self) -> str:
@@ -163,6 +179,33 @@ class Context:
             raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
         if self.lease.progress(percent, note[:LONGEST_NOTE]):
             self._cancelled = True
+
+    @property
+    def cursor(self) -> Any:
+        """What `checkpoint` was last given, in this run or an earlier one of this job; `None` before the first."""
+        return None if self._cursor is None else json.loads(self._cursor)
+
+    def checkpoint(self, cursor: Any) -> None:
+        """Puts down how far the work has come; whatever ends this run, the next one finds it as `cursor`.
+
+        `cursor` is anything JSON can say in 2 KB; what was done before it must not have to be done again. When the
+        time that is left may not be enough for another piece as long as the longest so far, or the job is to be cancelled, this run
+        ends here (by an exception that is no `Exception`) and another one goes on at once: no attempt is used, so that work may take
+        longer than one run can. Every checkpoint is one write of the record.
+        Raises ValueError or TypeError for what is not JSON or too long.
+        """
+        text = json.dumps(cursor, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        if (size := len(text.encode())) > LARGEST_CURSOR:
+            raise ValueError(f"a cursor takes at most {LARGEST_CURSOR:,} bytes of JSON, not {size:,}: keep the rest in S3")
+        go_on = self.lease.checkpoint(text)
+        now = self.clock()
+        self._longest_piece = max(self._longest_piece, now - self._last_checkpoint_at)
+        self._last_checkpoint_at = now
+        if go_on is None:
+            return  # the next checkpoint tells more; work that was done twice is what a crash would cost too
+        self._cursor = text
+        if not go_on or self.deadline - now < self._longest_piece * 1.5 + ROOM_FOR_A_PIECE:
+            raise Continue
 
     @property
     def cancelled(self) -> bool:

@@ -19,7 +19,7 @@ QUEUES_FILE: Final = "queues.toml"
 OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", "operations"})
 """Folders under `functions/` that are no workers; `operations` is kept free, as worker and as queue, for work on many jobs."""
 
-_QUEUE_KEYS: Final = ("worker", "concurrency", "batch_size", "lanes", "max_attempts", "retry", "timeout", "stages", "retention")
+_QUEUE_KEYS: Final = ("worker", "concurrency", "batch_size", "threads", "lanes", "max_attempts", "retry", "timeout", "stages", "retention")
 _WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissions")
 _RETENTION_FIELDS: Final = {"done": "retention_done_seconds", "others": "retention_seconds"}
 _QUEUE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")

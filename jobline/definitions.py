@@ -58,6 +58,8 @@ class Queue(_Strict, frozen=True):
     """Invocations at the same time, over all lanes."""
     batch_size: Annotated[int, Meta(ge=1, le=10)] = 1
     """Jobs per invocation at most: 1 is fair, more is cheaper."""
+    threads: Annotated[int, Meta(ge=1, le=10)] = 1
+    """Jobs of one batch that run at the same time; more than one asks for handlers that threads may share a process with."""
     lanes: Literal[1, 3] = 3
     max_attempts: Annotated[int, Meta(ge=1, le=MAX_ATTEMPTS_LIMIT)] = 3
     retry: RetryPolicy = RetryPolicy()
@@ -135,6 +137,11 @@ class Definitions(_Strict, frozen=True):
         if found is None:
             return Retention(self.retention_done_seconds, self.retention_seconds)
         return Retention(found.retention_done_seconds, found.retention_seconds)
+
+    def threads(self, queue: str) -> int:
+        """How many jobs of one of this queue's batches run at the same time; 1 for a queue that is no longer defined."""
+        found = self.queues.get(queue)
+        return 1 if found is None else found.threads
 
     def to_json(self) -> bytes:
         """The same bytes for the same definitions, whatever order the files had."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobline.records import encode_value
+from jobline.records import ALWAYS_PRESENT, encode_value
 from jobline.transitions import Condition, Write
-
-_ALWAYS_PRESENT = frozenset({"rev", "token", "dispatch", "attempts"})
 
 
 class _Placeholders:
@@ -50,7 +48,7 @@ def update_expression(write: Write) -> dict[str, Any]:
 
 def _addition(field: str, amount: int, place: _Placeholders) -> str:
     name = place.name(field)
-    before = name if field in _ALWAYS_PRESENT else f"if_not_exists({name}, {place.value(field, 0)})"
+    before = name if field in ALWAYS_PRESENT else f"if_not_exists({name}, {place.value(field, 0)})"
     return f"{name} = {before} + {place.value(field, amount)}"
 
 

@@ -63,6 +63,7 @@ TRANSITIONS: Final = MappingProxyType(
         "done": _row("worker", {_S.RUNNING}, _S.DONE),
         "fail": _row("worker", {_S.RUNNING}, _S.FAILED, _S.DEAD, _S.CANCELLED),
         "snooze": _row("worker", {_S.RUNNING}, _S.PENDING, _S.SCHEDULED, _S.DEAD, _S.CANCELLED),
+        "continue": _row("worker", {_S.RUNNING}, _S.PENDING, _S.DEAD, _S.CANCELLED),
         "abandon": _row("worker", {_S.RUNNING}, _S.CANCELLED),
         "cancel": _row("api", WAITING, _S.CANCELLED),
         "request_cancel": _row("api", {_S.RUNNING}, _S.RUNNING),
@@ -73,6 +74,7 @@ TRANSITIONS: Final = MappingProxyType(
         "resend": _row("ticker", {_S.PENDING, _S.FAILED}, _S.PENDING, _S.FAILED),
         "watch": _row("ticker", WAITING | {_S.RUNNING}, _S.PENDING, _S.SCHEDULED, _S.FAILED, _S.RUNNING),
         "progress": _row("worker", {_S.RUNNING}, _S.RUNNING),
+        "checkpoint": _row("worker", {_S.RUNNING}, _S.RUNNING),
     }
 )
 """Every event of the protocol (PROTOCOL.md's transition table). Whatever is not here is refused."""
@@ -120,6 +122,8 @@ class Job:
     """`Type: message` of the last failed attempt."""
     progress: str | None = None
     """JSON text `{"percent", "note", "at"}` as the handler last reported it."""
+    checkpoint: str | None = None
+    """JSON text of the cursor that the handler last put down (`Context.checkpoint`); kept by a retry."""
     started_at: datetime | None = None
     completed_at: datetime | None = None
     tags: tuple[str, ...] = ()
@@ -149,6 +153,8 @@ class Job:
     solo: bool = False
     """A suspect: its last lease was lost, so it runs alone."""
     snoozes: int = 0
+    continued: int = 0
+    """How often a run stopped at a checkpoint and went on in another one."""
     attention: str | None = None
     """Partition of `by_attention`: `queue#kind#shard`; absent on the straight path."""
     attention_at: datetime | None = None

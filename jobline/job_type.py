@@ -25,6 +25,10 @@ LONGEST_JOB: Final = 870
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
+Backoff = Callable[[int, BaseException], float]
+"""`backoff(attempt, error)`: seconds until the next attempt; `attempt` is 0 after the first failure."""
+
+
 class InvalidJobType(InvalidDefinitions):
     """A handler is declared wrongly, or its file cannot be imported."""
 
@@ -43,6 +47,8 @@ class JobType:
     """Starts in all; `None`: the queue decides."""
     retry: RetryPolicy | None = None
     """What the type says of retries, `max_attempts` apart; `None`: nothing."""
+    backoff: Backoff | None = None
+    """Seconds until the next attempt, given the number of the failed one (0 for the first) and its error; `None`: the policy decides."""
     summary: str = ""
     """The docstring's first line."""
     decoder: msgspec.json.Decoder[Any] = field(repr=False, compare=False)
@@ -81,11 +87,13 @@ def job(
     timeout: int | None = None,
     max_attempts: int | None = None,
     retry: RetryPolicy | Mapping[str, Any] | None = None,
+    backoff: Backoff | None = None,
 ) -> Callable[[Callable[[Any, Context], Any]], JobType]:
     """Declares a handler: the function becomes the `JobType` called `name`.
 
     The handler takes the payload (annotated: its type is what clients must send) and a `Context`; what it returns, as JSON, is
     the job's result. `timeout` is in seconds, at most 870; `retry` has the fields of `RetryPolicy`, delays in milliseconds.
+    `backoff(attempt, error)` answers the seconds until the next attempt, where no policy fits; `attempt` is 0 after the first failure.
     What is left out is decided by the queue. Raises InvalidJobType, which names the file and the function.
     """
 
@@ -107,6 +115,7 @@ def job(
             timeout=timeout,
             max_attempts=attempts,
             retry=policy,
+            backoff=backoff,
             summary=(inspect.getdoc(handler) or "").partition("\n")[0].strip(),
             decoder=_decoder(place, payload_type),
         )

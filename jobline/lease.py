@@ -10,7 +10,7 @@ from jobline.errors import Unavailable
 from jobline.job import Job, Status
 from jobline.store import Store
 from jobline.times import format_instant
-from jobline.transitions import progress
+from jobline.transitions import checkpoint, progress
 
 ASK_AGAIN_AFTER = timedelta(seconds=2)
 """How long an answer to `cancelled` holds, so that a tight loop does not read the record a thousand times a second."""
@@ -38,6 +38,15 @@ class HeldLease:
             return self._requested
         self._learn(outcome.job)
         return self._requested
+
+    def checkpoint(self, text: str) -> bool | None:
+        """Stores the checkpoint. True when the attempt may go on, false when it should stop; `None`: AWS did not take it."""
+        try:
+            outcome = self._store.apply(self._job.id, checkpoint(self._job, text))
+        except Unavailable:
+            return None
+        self._learn(outcome.job)
+        return not self._requested
 
     def cancelled(self) -> bool:
         """Whether the attempt should stop; the record is read at most every two seconds."""

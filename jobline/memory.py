@@ -54,6 +54,9 @@ class MemoryStore:
         self._record(job, changed)
         return Outcome(True, changed)
 
+    def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
+        return [self.apply(job_id, write) for job_id, write in writes]
+
     def remove(self, job_id: str) -> None:
         """What DynamoDB does to a record some time after its `ttl`."""
         self.changes.append(Change(self.jobs.pop(job_id), None))

@@ -27,6 +27,13 @@ class Sending(NamedTuple):
     group: str | None = None
 
 
+class Hiding(NamedTuple):
+    """A received message, and until when it is to be hidden."""
+
+    receipt_handle: str
+    until: datetime
+
+
 class Queues:
     """The lanes' queues of one deployment."""
 
@@ -59,16 +66,37 @@ class Queues:
 
         Nothing may depend on it (R29), so a failure is an answer and not an error; a programming error still raises.
         """
-        seconds = max(0, min(until - now, LONGEST_HIDING) // timedelta(seconds=1) + 1) if until > now else 0
         try:
             self._sqs.change_message_visibility(
-                QueueUrl=self.url(name), ReceiptHandle=receipt_handle, VisibilityTimeout=min(seconds, 43_200)
+                QueueUrl=self.url(name), ReceiptHandle=receipt_handle, VisibilityTimeout=_hiding_seconds(until, now)
             )
         except (BotoCoreError, ClientError) as error:
             if is_transient(error) or _message_is_gone(error):
                 return False
             raise
         return True
+
+    def hide_many(self, name: str, hidings: Sequence[Hiding], now: datetime) -> None:
+        """Hides received messages of one queue, ten per call, as `hide` does; which of them SQS took is not told (R29)."""
+        if len(hidings) == 1:
+            self.hide(name, hidings[0].receipt_handle, hidings[0].until, now)
+            return
+        for start in range(0, len(hidings), BATCH):
+            entries: list[Any] = [
+                {"Id": str(number), "ReceiptHandle": hiding.receipt_handle, "VisibilityTimeout": _hiding_seconds(hiding.until, now)}
+                for number, hiding in enumerate(hidings[start : start + BATCH])
+            ]
+            try:
+                self._sqs.change_message_visibility_batch(QueueUrl=self.url(name), Entries=entries)
+            except (BotoCoreError, ClientError) as error:
+                if not is_transient(error):
+                    raise
+
+
+def _hiding_seconds(until: datetime, now: datetime) -> int:
+    if until <= now:
+        return 0
+    return min(min(until - now, LONGEST_HIDING) // timedelta(seconds=1) + 1, 43_200)
 
 
 def _message_is_gone(error: Exception) -> bool:

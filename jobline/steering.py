@@ -44,6 +44,13 @@ class Cancel(Steering):
     """The work is no longer wanted: the job is cancelled."""
 
 
+class Continue(BaseException):
+    """Raised by `Context.checkpoint` to end this run where it stands; another run goes on from the checkpoint.
+
+    Not an `Exception`, so that no handler swallows it by accident.
+    """
+
+
 def _wait(seconds: float) -> float:
     if not 0 <= seconds <= LONGEST_WAIT:  # false for NaN too
         raise ValueError(f"a job can be put off by 0 to {LONGEST_WAIT} s, not by {seconds!r}")

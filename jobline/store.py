@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jobline import records
 from jobline.aws import aws_errors
-from jobline.errors import Unavailable
+from jobline.errors import CorruptRecord, Unavailable
 from jobline.expressions import update_expression
 from jobline.job import Job
 from jobline.records import decode, encode
 from jobline.shards import attention_partitions, queue_partition, queue_partitions
+from jobline.statements import MOST_STATEMENTS, sayable, update_statement
 from jobline.times import from_milliseconds, to_milliseconds
 from jobline.transitions import Write
 
@@ -65,6 +66,13 @@ class Store(Protocol):
 
     def apply(self, job_id: str, write: Write) -> Outcome:
         """Applies one conditional write."""
+
+    def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
+        """Applies writes of different records, in as few calls as it can; each has its own outcome.
+
+        `None` is no verdict: it may have been applied or not, or this store cannot say it so; `apply` it then. Never raises
+        `Unavailable`.
+        """
 
     def page_by_queue(
         self, queue: str, *, limit: int, start: Position | None = None, since: datetime | None = None, until: datetime | None = None
@@ -156,6 +164,21 @@ class JobStore:
             return Outcome(False, decode(item) if item and records.is_job(item) else None)
         return Outcome(True, decode(answer["Attributes"]))
 
+    def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
+        outcomes: list[Outcome | None] = [None] * len(writes)
+        places = [place for place, (_, write) in enumerate(writes) if sayable(write)]
+        for start in range(0, len(places), MOST_STATEMENTS):
+            some = places[start : start + MOST_STATEMENTS]
+            statements: Any = [update_statement(self.table, *writes[place]) for place in some]
+            try:
+                with aws_errors("writing several jobs"):
+                    answers = self.dynamodb.batch_execute_statement(Statements=statements)["Responses"]
+            except Unavailable:
+                continue
+            for place, answer in zip(some, answers, strict=True):
+                outcomes[place] = _verdict(answer)
+        return outcomes
+
     def page_by_queue(
         self, queue: str, *, limit: int, start: Position | None = None, since: datetime | None = None, until: datetime | None = None
     ) -> Page:
@@ -239,6 +262,19 @@ class JobStore:
             )
         keys = tuple(Key(item["id"]["S"], from_milliseconds(int(item[range_name]["N"]))) for item in answer["Items"])
         return keys, "LastEvaluatedKey" in answer
+
+
+def _verdict(answer: Any) -> Outcome | None:
+    """What the answer to one statement says. Only a failed condition that shows its record is a refusal (R16)."""
+    error = answer.get("Error")
+    item = answer.get("Item") if error is None else error.get("Item")
+    refused = error is not None and error.get("Code") == "ConditionalCheckFailed"
+    if not item or not records.is_job(item) or (error is not None and not refused):
+        return None
+    try:
+        return Outcome(not refused, decode(item))
+    except CorruptRecord:
+        return None
 
 
 INDEX_KEYS = {"by_queue": ("queue_shard", "created_at"), "by_attention": ("attention", "attention_at")}

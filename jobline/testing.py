@@ -6,6 +6,7 @@ assert image_resize(ImageResize(source="cat.jpg", sizes=[Size(width=100)]), ctx)
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,11 +25,17 @@ class RecordedLease:
 
     reports: list[tuple[float, str]] = field(default_factory=list)
     """Every progress report: percent and note."""
+    checkpoints: list[Any] = field(default_factory=list)
+    """Every cursor that the handler put down."""
     cancel_requested: bool = False
 
     def progress(self, percent: float, note: str) -> bool:
         self.reports.append((percent, note))
         return self.cancel_requested
+
+    def checkpoint(self, text: str) -> bool | None:
+        self.checkpoints.append(json.loads(text))
+        return not self.cancel_requested
 
     def cancelled(self) -> bool:
         return self.cancel_requested
@@ -54,6 +61,7 @@ def make_context(
     max_attempts: int = 3,
     timeout: int = 60,
     tags: tuple[str, ...] = (),
+    cursor: Any = None,
     stage: str = "local",
     bucket: str = "test-bucket",
     client: Callable[[str], Any] = _no_client,
@@ -62,7 +70,10 @@ def make_context(
     lease: RecordedLease | None = None,
     clock: Clock | None = None,
 ) -> Context:
-    """The context of one attempt that began now. `secrets` has the text of each name; `starts` is `attempt` when left out."""
+    """The context of one attempt that began now.
+
+    `secrets` has the text of each name; `starts` is `attempt` when left out; `cursor` is the last checkpoint.
+    """
     clock = clock or (lambda: datetime.now(UTC))
     now = clock()
     job = Job(
@@ -76,6 +87,7 @@ def make_context(
         timeout=timeout,
         tags=tags,
         token=attempt if starts is None else starts,
+        checkpoint=None if cursor is None else json.dumps(cursor),
     )
     tools = _TestToolbox(client=client, stage=stage, bucket=bucket, settings=settings or {}, secrets=secrets or {}, clock=clock)
     return Context(

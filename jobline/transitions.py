@@ -22,11 +22,15 @@ PROMOTE_AHEAD = timedelta(seconds=90)
 RESEND_FIRST_PAUSE = timedelta(minutes=15)
 RESEND_LONGEST_PAUSE = timedelta(hours=24)
 MAX_SNOOZES = 100
+MAX_CONTINUATIONS = 1000
+"""Runs that one piece of work may take, one after the other: at a quarter of an hour each, ten days."""
 HISTORY_LIMIT = 40
 """Entries kept in `history`; beyond it the oldest go (they are also in the logs)."""
 ERROR_LIMIT = 2048
 """Bytes of UTF-8 that an error text may take."""
 
+Cause = Literal["failed", "timeout", "exit"]
+"""How an attempt failed, as its history entry begins: it raised, took too long, or tried to end the process. A lost lease is a `crash`."""
 Operator = Literal["=", "<=", ">", "in", "missing"]
 
 
@@ -129,7 +133,7 @@ def take_over(job: Job, who: Claimant, *, now: datetime, keep: Retention) -> Wri
     """
     when = (*_lost(job, now), Condition("dispatch", "=", who.dispatch))
     ended = _ended_by_lost_lease(job, now, keep)
-    note = history_entry("lost", now, job.attempts, f"the worker {job.claimed_by} ended without a word")
+    note = history_entry("crash", now, job.attempts, f"the worker {job.claimed_by} ended without a word")
     if ended is not None:
         return _write("take_over", when, ended.set, remove=ended.remove, note=note, job=job)
     return _write(
@@ -146,7 +150,7 @@ def lose(job: Job, *, now: datetime, keep: Retention, over_since: datetime, disp
     if dispatch is not None:
         when += (Condition("dispatch", "=", dispatch),)
     ended = _ended_by_lost_lease(job, now, keep)
-    note = history_entry("lost", now, job.attempts, f"the worker {job.claimed_by} ended without a word")
+    note = history_entry("crash", now, job.attempts, f"the worker {job.claimed_by} ended without a word")
     if ended is not None:
         return _write("lose", when, ended.set, remove=ended.remove, note=note, job=job)
     fields = {"status": Status.FAILED, "solo": True, "scheduled_at": now, "error": LOST_LEASE_ERROR, **_watched(job, now + WATCH_GRACE)}
@@ -186,15 +190,18 @@ def fail(
     alone: bool,
     keep: Retention,
     retryable: bool = True,
+    cause: Cause = "failed",
     ordered: bool = False,
 ) -> Write:
-    """Record a failed attempt: `cancelled` if that was requested, `dead` when no attempt is left, else `failed` until `now + delay`.
+    """Record a failed attempt, by its `cause`.
+
+    It is `cancelled` if that was requested, `dead` when no attempt is left, else `failed` until `now + delay`.
 
     On an ordered queue the message stays the head of its group, so the dispatch stays too (R28).
     """
     attempts = job.attempts + (0 if alone else 1)
     error = clip_error(error)
-    note = history_entry("failed", now, attempts, error)
+    note = history_entry(cause, now, attempts, error)
     when = (*_held(job), _cancel_as_read(job))
     if job.cancel_requested or not retryable or attempts >= job.max_attempts:
         ending = _ending(job, Status.CANCELLED if job.cancel_requested else Status.DEAD, now, keep)
@@ -219,6 +226,20 @@ def snooze(job: Job, *, now: datetime, delay: timedelta, alone: bool, keep: Rete
     return _write("snooze", when, fields, add=add, remove=(*_LEASE, "ttl"), note=note, job=job)
 
 
+def go_on(job: Job, *, now: datetime, alone: bool, keep: Retention, cap: int = MAX_CONTINUATIONS) -> Write:
+    """Stop at a checkpoint and go on in another run, at once and without using an attempt; `dead` past `cap` runs (R22)."""
+    when = (*_held(job), _cancel_as_read(job))
+    if job.continued >= cap or job.cancel_requested:
+        ending = _ending(job, Status.CANCELLED if job.cancel_requested else Status.DEAD, now, keep)
+        fields = ending.set | {"attempts": job.attempts + (0 if alone else 1)}
+        if not job.cancel_requested:
+            fields["error"] = f"ContinuedTooOften: went on {cap} times without an end"
+        return _write("continue", when, fields, remove=ending.remove)
+    fields = {"status": Status.PENDING, "scheduled_at": now, **_watched(job, now + WATCH_GRACE)}
+    add = {"dispatch": 1, "continued": 1} | ({"attempts": -1} if alone else {})
+    return _write("continue", when, fields, add=add, remove=(*_LEASE, "ttl"))
+
+
 def abandon(job: Job, *, now: datetime, reason: str, alone: bool, keep: Retention) -> Write:
     """End a running job as `cancelled` because its handler asked for that."""
     attempts = job.attempts + (0 if alone else 1)
@@ -230,6 +251,11 @@ def abandon(job: Job, *, now: datetime, reason: str, alone: bool, keep: Retentio
 def progress(job: Job, text: str) -> Write:
     """Store what the handler reports of its progress, only while it holds the lease."""
     return _write("progress", _held(job), {"progress": text})
+
+
+def checkpoint(job: Job, text: str) -> Write:
+    """Store where the work stands, only while it holds the lease."""
+    return _write("checkpoint", _held(job), {"checkpoint": text})
 
 
 # ---------------------------------------------------------------------------------------------------- api
@@ -258,6 +284,7 @@ def retry(job: Job, *, now: datetime, op: str) -> Write:
         "scheduled_at": now,
         "attempts": 0,
         "snoozes": 0,
+        "continued": 0,
         "expires_at": expires_at,
         "last_op": op,
         **_watched(replace(job, expires_at=expires_at), now + WATCH_GRACE),

@@ -110,6 +110,7 @@ def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], di
         uniform=random.uniform,
         log=log,
         handler_log=log,
+        threads=definitions.threads,
     )
 
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

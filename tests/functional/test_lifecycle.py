@@ -127,6 +127,61 @@ def test_a_handler_that_takes_too_long_is_stopped_and_its_attempt_counts() -> No
         assert (aws.job().status, aws.job().error) == (Status.DEAD, "AttemptTimedOut: took longer than 1 s")
 
 
+class TestBackoff:
+    """A type may say itself how long to wait."""
+
+    def failing(self, backoff: Callable[[int, BaseException], Any]) -> JobType:
+        @job("work", backoff=backoff)
+        def work(payload: Any, ctx: Context) -> None:
+            raise ValueError(f"attempt {ctx.attempt}")
+
+        return work
+
+    def test_the_types_own_backoff_is_told_the_attempt_and_the_error(self) -> None:
+        told: list[tuple[int, str]] = []
+
+        def backoff(attempt: int, error: BaseException) -> float:
+            told.append((attempt, str(error)))
+            return 40 * (attempt + 1)
+
+        with cloud(self.failing(backoff)) as aws:
+            aws.enqueue("work")
+            aws.run_relay()
+            aws.run_worker()
+            assert aws.job().scheduled_at == NOW + seconds(40)
+            aws.settle(limit=seconds(200))
+            assert told == [(0, "attempt 1"), (1, "attempt 2"), (2, "attempt 3")]
+            assert aws.job().status is Status.DEAD
+
+    @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), "soon", None])
+    def test_a_backoff_that_answers_nonsense_leaves_it_to_the_policy(self, wrong: Any) -> None:
+        with cloud(self.failing(lambda attempt, error: wrong)) as aws:
+            aws.enqueue("work")
+            aws.run_relay()
+            aws.run_worker()
+            assert aws.job().scheduled_at == NOW + seconds(5)
+
+    def test_a_backoff_that_raises_leaves_it_to_the_policy(self) -> None:
+        with cloud(self.failing(lambda attempt, error: 1 / 0)) as aws:
+            aws.enqueue("work")
+            aws.run_relay()
+            aws.run_worker()
+            assert (aws.job().status, aws.job().scheduled_at) == (Status.FAILED, NOW + seconds(5))
+
+    def test_twenty_five_attempts_are_counted_exactly(self) -> None:
+        starts: list[int] = []
+
+        @job("work", backoff=lambda attempt, error: 0)
+        def work(payload: Any, ctx: Context) -> None:
+            starts.append(ctx.attempt)
+            raise ValueError("no")
+
+        with cloud(work) as aws:
+            aws.enqueue("work", max_attempts=25)
+            aws.settle()
+            assert (aws.job().status, aws.job().attempts, starts) == (Status.DEAD, 25, list(range(1, 26)))
+
+
 class TestSteering:
     def test_retry_after_sets_the_time_of_the_next_attempt(self) -> None:
         with cloud(failing(1, lambda: RetryAfter(77))) as aws:
@@ -228,7 +283,7 @@ class TestCrash:
             done = aws.job()
             assert (done.status, done.attempts, done.solo) == (Status.DONE, 2, False)
             assert done.completed_at is not None and done.completed_at - NOW <= seconds(30 + 10)
-            assert json.loads(done.history[0])[0] == "lost"
+            assert json.loads(done.history[0])[0] == "crash"
 
     def test_a_job_that_kills_every_worker_is_dead_by_its_own_count(self) -> None:
         with cloud(self.killer(100)) as aws:

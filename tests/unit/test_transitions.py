@@ -93,7 +93,7 @@ class TestLostLease:
     def test_with_attempts_left_its_message_starts_it_again_alone(self) -> None:
         job = after(self.lost(), t.take_over(self.lost(), make_claimant(), now=NOW, keep=KEEP))
         assert (job.status, job.solo, job.attempts, job.token) == (Status.RUNNING, True, 2, 2)
-        assert json.loads(job.history[-1])[0] == "lost"
+        assert json.loads(job.history[-1])[0] == "crash"
 
     def test_without_attempts_left_it_is_dead_whoever_meets_it(self) -> None:
         last = self.lost(attempts=3)

@@ -104,7 +104,7 @@ def _backoff(registry: Registry, context: Context, error: BaseException) -> floa
         if not 0 <= seconds <= LONGEST_WAIT:
             raise ValueError(f"{seconds!r} is not a number of seconds from 0 to {LONGEST_WAIT}")
     except Exception as reason:
-        context.logger.warning("backoff of type %s cannot be used: %s", context.type, describe(reason))
+        context.logger.warning(f"the backoff of type {context.type} cannot be used: {describe(reason)}")
         return None
     return seconds
 

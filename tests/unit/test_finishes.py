@@ -74,7 +74,7 @@ def setup(count: int) -> tuple[CountingStore, PutOff, Finishes, list[Job], list[
         stale=lambda: stale.append("stale"),
         later=timer,
     )
-    return store, timer, finishes, [job for job in store.jobs.values()], stale
+    return store, timer, finishes, list(store.jobs.values()), stale
 
 
 def done(job: Job) -> Write:

@@ -6,9 +6,10 @@ that writes; it is stored with the write, so that a request whose reply was lost
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from jobline import ids, transitions
@@ -20,6 +21,7 @@ from jobline.errors import AmbiguousId, Conflict, JobNotFound, NotFound, Unavail
 from jobline.fields import near
 from jobline.job import RETRYABLE, WAITING, Job, Status
 from jobline.listing import Listing, read_page
+from jobline.long_poll import until_over
 from jobline.payloads import Bodies
 from jobline.request import EnqueueRequest
 from jobline.store import Store
@@ -55,6 +57,8 @@ class Service:
     now: Callable[[], datetime]
     random: Callable[[int], bytes]
     """So many random bytes (`os.urandom`)."""
+    sleep: Callable[[float], None] = time.sleep
+    """Waits so many seconds."""
 
     def enqueue(self, request: EnqueueRequest, *, op: str) -> Answered:
         """The job that the request made or found; raises what `Enqueueing.enqueue` raises."""
@@ -83,6 +87,10 @@ class Service:
             where = "" if queue is None else f" in queue {queue!r}"
             raise JobNotFound(f"There is no job {prefix}{where}.")
         return job
+
+    def until_over(self, job: Job, wait: timedelta) -> Job:
+        """The job as soon as it is over, or as it was last seen after `wait`."""
+        return until_over(job, self.store.get, wait=wait, now=self.now, sleep=self.sleep)
 
     def page(self, listing: Listing, cursor: Cursor | None) -> dict[str, Any]:
         """One page of a queue's jobs, `{"jobs": […], "next": cursor or null}`; raises NotFound for an unknown queue."""

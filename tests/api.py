@@ -112,7 +112,8 @@ class Client:
         self._ids = 0
         self._requests = 0
         given: dict[str, Any] = {"definitions": DEFINITIONS, "types": TYPES, "read_stats": self._stats}
-        given |= {"store": self.store, "bodies": bodies or NoBodies(), "now": lambda: self.now, "random": self._random} | service
+        given |= {"store": self.store, "bodies": bodies or NoBodies(), "now": lambda: self.now, "random": self._random}
+        given |= {"sleep": self.pass_time} | service
         self.service = Service(**given)
         self.api = Api(self.service, stage="test", log=self.log)
 

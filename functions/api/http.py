@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
@@ -13,6 +14,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 from jobline.documents import encode
 from jobline.errors import InvalidRequest, TooLarge
 from jobline.job import Job
+from jobline.long_poll import parse_wait
 
 LARGEST_BODY: Final = 2_500_000
 """Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
@@ -59,6 +61,16 @@ class Request:
         if not re.fullmatch(rf"\s*{_TAG}(?:\s*,\s*{_TAG})*\s*", header):
             raise InvalidRequest('The If-Match header is no entity tag, such as "3", as the ETag header of an answer has it.')
         return frozenset(tag for weak, tag in re.findall(_TAG, header) if not weak)
+
+    def knows(self, job: Job) -> bool:
+        """Whether If-None-Match says that the client has the job as it is now (RFC 9110 section 13.1.2)."""
+        header = self.header("if-none-match") or ""
+        return header.strip() == "*" or str(job.rev) in [tag for _, tag in re.findall(_TAG, header)]
+
+    @property
+    def wait(self) -> timedelta | None:
+        """How long the answer may wait for the job's end; `None`: it was not asked to. Raises InvalidRequest."""
+        return parse_wait(self.query["wait"]) if "wait" in self.query else None
 
     def refuse_query(self, *known: str) -> None:
         """Raises InvalidRequest for a query parameter that is not among `known`."""

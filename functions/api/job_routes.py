@@ -23,6 +23,16 @@ class JobRoutes:
         """The whole job, with its entity tag."""
         return answer(status, self._service.document(job), {"ETag": etag(job)} | (headers or {}))
 
+    def show(self, id: str, queue: str | None = None) -> Response[str]:
+        self._request.refuse_query("wait")
+        wait = self._request.wait
+        job = self._service.find(id, queue=queue)
+        if wait is not None:
+            job = self._service.until_over(job, wait)
+        if self._request.knows(job):
+            return Response(status_code=304, headers={"ETag": etag(job)})
+        return self.answer(200 if wait is None or job.over else 202, job)
+
     def replay(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()
         self._request.refuse_body("A replay")

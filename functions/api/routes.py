@@ -65,7 +65,7 @@ class Api:
         of_jobs = (
             ("POST", "/jobs", self._enqueue),
             ("GET", "/jobs", self._list),
-            ("GET", "/jobs/<id>", self._show),
+            ("GET", "/jobs/<id>", self._jobs.show),
             ("PATCH", "/jobs/<id>", self._jobs.reschedule),
             ("DELETE", "/jobs/<id>", self._cancel),
             ("POST", "/jobs/<id>/retry", self._retry),
@@ -85,27 +85,22 @@ class Api:
     # ------------------------------------------------------------------------------------------------ jobs
 
     def _enqueue(self, queue: str | None = None) -> Response[str]:
-        self._request.refuse_query()
+        self._request.refuse_query("wait")
+        wait = self._request.wait
         if queue is not None:
             self._service.queue(queue)
         request = parse_request(strict_json.parse(self._request.body()), queue=queue, key=self._request.header("idempotency-key"))
         job, document, replayed = self._service.enqueue(request, op=self._request.id)
         # Relative to the request's own path, since a stage's name may stand before it (RFC 9110 section 10.2.2).
-        headers = {"Location": f"jobs/{job.id}", "ETag": etag(job)}
-        if replayed:
-            return answer(200, document, headers | {"Idempotent-Replayed": "true"})
-        return answer(202, document, headers)
+        headers = {"Location": f"jobs/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
+        if wait is not None:
+            job = self._service.until_over(job, wait)
+            return self._jobs.answer(200 if job.over else 202, job, headers)
+        return answer(200 if replayed else 202, document, headers | {"ETag": etag(job)})
 
     def _list(self, queue: str | None = None) -> Response[str]:
         listing, cursor = parse_listing(self._request.query, queue=queue)
         return answer(200, self._service.page(listing, cursor))
-
-    def _show(self, id: str, queue: str | None = None) -> Response[str]:
-        self._request.refuse_query()
-        job = self._service.find(id, queue=queue)
-        if etag(job) in [tag.strip().removeprefix("W/") for tag in (self._request.header("if-none-match") or "").split(",")]:
-            return Response(status_code=304, headers={"ETag": etag(job)})
-        return self._jobs.answer(200, job)
 
     def _cancel(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()

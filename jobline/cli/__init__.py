@@ -1,7 +1,7 @@
 """`jobs`: the command line of a deployment. One line on stderr says what went wrong; nobody ever sees a traceback.
 
 Exit codes: 0 it worked, 1 it failed, 2 the command was wrong, 3 there is no such job, queue or type, 4 not allowed, 5 the job's
-state does not allow it, 130 interrupted.
+state does not allow it, 6 the job that was waited for ended otherwise than done, 7 it did not end in time, 130 interrupted.
 """
 
 from __future__ import annotations

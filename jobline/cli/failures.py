@@ -12,6 +12,9 @@ from jobline.errors import JoblineError
 
 FAILED: Final = 1
 USAGE: Final = 2
+ENDED_OTHERWISE: Final = 6
+"""The job that was waited for is over and not done."""
+TIMED_OUT: Final = 7
 _CODES: Final[Mapping[type[JoblineError], int]] = {
     errors.InvalidRequest: USAGE,
     errors.UnknownQueue: 3,

@@ -2,14 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from typing import Annotated, Final
 
 import typer
 
 from jobline.cli import screen
 from jobline.cli.commands import JOB, As, Output, app, ask, connect, job_path
+from jobline.cli.failures import ENDED_OTHERWISE, TIMED_OUT, complain
+from jobline.connection import Answer, Connection
+from jobline.errors import Unavailable
+from jobline.job import TERMINAL
+from jobline.long_poll import LONGEST_WAIT
+from jobline.times import parse_duration
+
+_LONGEST_WAIT: Final = LONGEST_WAIT.total_seconds()
+"""Of one request; a longer wait is several of them."""
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, or the first 8 or more characters of it.")]
+
+
+@app.command(no_args_is_help=True)
+def wait(
+    context: typer.Context,
+    id: Id,
+    timeout: Annotated[str | None, typer.Option(help="Give up after this; default: never.", metavar="DURATION")] = None,
+    output: As = Output.TABLE,
+) -> int:
+    """Wait for a job's end and show it: exit code 0 when it is done, 6 when it ended otherwise, 7 when the time was over first."""
+    ends = None if timeout is None else time.monotonic() + _seconds(timeout)
+    with connect(context) as connection:
+        answer = _waited(connection, job_path(id), ends)
+    if output is Output.JSON:
+        screen.show_json(answer.text)
+    else:
+        screen.show_job(answer.body)
+    status = answer.body["status"]
+    if status not in TERMINAL:
+        complain(f"The time was over before the job was: it is {status}.")
+        return TIMED_OUT
+    return 0 if status == "done" else ENDED_OTHERWISE
+
+
+def _waited(connection: Connection, path: str, ends: float | None) -> Answer:
+    """The last answer: the job over, or as it was when the time was over. What comes and goes at AWS is waited out too."""
+    while True:
+        left = _LONGEST_WAIT if ends is None else min(_LONGEST_WAIT, max(0.0, ends - time.monotonic()))
+        try:
+            answer = ask(connection, "GET", path, JOB, params={"wait": f"{left:.3f}"})
+        except Unavailable:
+            if ends is not None and time.monotonic() >= ends:
+                raise
+            time.sleep(1)
+            continue
+        if answer.body["status"] in TERMINAL or (ends is not None and time.monotonic() >= ends):
+            return answer
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--timeout") from error
 
 
 @app.command(no_args_is_help=True)

@@ -103,8 +103,8 @@ def test_a_method_that_a_path_does_not_take_is_a_405_that_says_which_it_takes(ap
     ],
 )
 def test_a_query_parameter_that_a_route_does_not_know_is_refused(api: Client, method: str, path: str) -> None:
-    answer = api.call(method, path, query={"wait": "20"})
-    assert (answer.status, answer.body["detail"]) == (400, "The query parameter 'wait' is not known.")
+    answer = api.call(method, path, query={"waits": "20"})
+    assert (answer.status, answer.body["detail"]) == (400, "The query parameter 'waits' is not known.")
 
 
 def test_every_problem_names_the_request(api: Client) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from jobline.job import Status
 from tests.command_line import Cli
 from tests.factories import NOW, seconds
+from tests.http_api import Received
 
 # ---------------------------------------------------------------------------------------------------- reschedule
 
@@ -55,3 +58,38 @@ def test_a_replay_is_shown_as_the_new_job_that_it_is(cli: Cli) -> None:
     assert (again.code, again.out.startswith("already enqueued ")) == (0, True)
     assert cli("replay", old, "-o", "json").json["status"] == "pending"
     assert cli("replay", "0197a000-0000-7000-8000-000000000009").code == 3
+
+
+# ---------------------------------------------------------------------------------------------------- wait
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(Status.DONE, 0), (Status.DEAD, 6), (Status.CANCELLED, 6), (Status.EXPIRED, 6), (Status.RUNNING, 7)]
+)
+def test_waiting_for_a_job_tells_by_its_exit_code_how_it_ended(cli: Cli, status: Status, code: int) -> None:
+    job_id = cli.has(status=status, result='"sent"', lease_until=NOW + seconds(30))
+    done = cli("wait", job_id, "--timeout", "0")
+    assert (done.code, status.value in done.out) == (code, True)
+    assert done.err == ("jobs: The time was over before the job was: it is running.\n" if code == 7 else "")
+    assert cli("wait", job_id, "--timeout", "0", "-o", "json").json["status"] == status.value
+
+
+def test_a_job_that_takes_longer_than_one_request_is_asked_for_again(cli: Cli) -> None:
+    job_id = cli.has(status=Status.RUNNING, token=1, lease_until=NOW + seconds(600))
+    answers = [(503, '{"message":"Service Unavailable"}'), (202, None), (202, None), (200, None)]
+
+    def answer(request: Received) -> tuple[int, str]:
+        status, text = answers.pop(0)
+        shown = cli.client.call("GET", f"/jobs/{job_id}").body | {"status": "done" if status == 200 else "running"}
+        return status, text or json.dumps(shown)
+
+    cli.api.answer = answer
+    done = cli("wait", job_id)
+    assert (done.code, done.err, answers) == (0, "", [])
+    assert [request.target.rpartition("?")[2] for request in cli.api.received] == ["wait=25.000"] * 4
+
+
+def test_a_timeout_that_is_no_duration_is_a_usage_error(cli: Cli) -> None:
+    done = cli("wait", cli.has(), "--timeout", "soon")
+    assert (done.code, "--timeout" in done.err, cli.api.received) == (2, True, [])
+    assert cli("wait", "0197a000-0000-7000-8000-000000000009").code == 3

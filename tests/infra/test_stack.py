@@ -16,6 +16,7 @@ from infra.constructs.job_queue import MAX_RECEIVE_COUNT, VISIBILITY_FACTOR
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import InvalidDefinitions
 from jobline.log import Silence
+from jobline.long_poll import LONGEST_WAIT
 from jobline.settings import BUCKET, LANES, QUEUE_URL_BASE, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
 from tests.infra.deployment import OWN_FUNCTIONS, definitions, functions, make_stack, mappings, resources, template, the
 
@@ -226,6 +227,13 @@ def test_every_route_of_the_contract_is_there_and_signed(stage: str) -> None:
 def test_the_gateway_and_the_function_know_the_same_routes() -> None:
     api = Api(cast(Any, "a service that no route is asked of"), stage="dev", log=Silence())
     assert sorted((route.method, route.path.replace("<", "{").replace(">", "}")) for route in api.routes) == sorted(ROUTES)
+
+
+def test_the_api_has_time_to_wait_for_a_job_and_to_answer_before_the_gateway_ends_the_request() -> None:
+    functions = resources("prod", "AWS::Lambda::Function").values()
+    (api,) = [function for function in functions if function["Handler"] == "functions.api.handler.handler"]
+    (integration,) = resources("prod", "AWS::ApiGatewayV2::Integration").values()
+    assert LONGEST_WAIT.total_seconds() + 3 <= api["Timeout"] == integration["TimeoutInMillis"] / 1000 < 30
 
 
 def test_a_job_has_the_same_routes_under_its_queue() -> None:

@@ -24,6 +24,7 @@ _TRANSIENT_CODES = frozenset(
         "ThrottlingException",
         "TooManyRequestsException",
         "TransactionConflictException",
+        "TransactionInProgressException",
         "InternalError",
         "RequestThrottled",
         "ThrottledException",

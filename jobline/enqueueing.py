@@ -1,6 +1,7 @@
 """Enqueueing: from a request to the job that it made or found, whoever asks: a client of the API or a handler.
 
-Everything that could vary is an argument: the table, the bodies, the definitions, the clock, chance.
+Everything that could vary is an argument: the table, the bodies, the definitions, the clock, chance. `op` names who asks; it is stored
+with the write, so that a request whose reply was lost recognises its own success (R30).
 """
 
 from __future__ import annotations
@@ -8,24 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from jobline import ids
+from jobline import ids, transitions
+from jobline.creation import Replaced
 from jobline.definitions import Definitions
-from jobline.errors import FieldProblem, IdempotencyKeyReused
-from jobline.job import Job
-from jobline.payloads import Bodies
-from jobline.request import EnqueueRequest, admit
+from jobline.errors import FieldProblem, IdempotencyKeyReused, Unavailable, UniqueConflict
+from jobline.job import WAITING, Job
+from jobline.locks import Lock
+from jobline.payloads import INLINE_LIMIT, Bodies
+from jobline.request import EnqueueRequest, admit, lock_for
 from jobline.store import Store
 from jobline.types import Types
+
+Found = Literal["idempotency_key", "unique"]
+_MOST_TRIES: Final = 8
+"""Requests for one unique key that come between each other this often in a row: the next try is the client's."""
 
 
 class Enqueued(NamedTuple):
     """The job of an enqueue request."""
 
     job: Job
-    replayed: bool
-    """Whether an earlier request with the same idempotency key had made it."""
+    found: Found | None = None
+    """By what an earlier request's job was found; `None` when this request made it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +48,77 @@ class Enqueueing:
     """So many random bytes (`os.urandom`)."""
 
     def enqueue(self, request: EnqueueRequest, *, op: str) -> Enqueued:
-        """Creates the job by one conditional write, or finds the one that the same request had created before.
+        """Creates the job by one conditional write, or finds the one that has its idempotency key or its unique key.
 
-        `op` names who asks; it is stored with the write, so that a request whose reply was lost recognises its own success (R30).
-        Raises what `request.admit` raises, and IdempotencyKeyReused when the key came before with another request.
+        Raises what `request.admit` raises, IdempotencyKeyReused when the key came before with another request, and UniqueConflict
+        when another job holds the unique key and is neither to be returned nor can be replaced.
         """
         now, key = self.now(), request.idempotency_key
         id = ids.new_id(now, self.random(ids.RANDOM_BYTES)) if key is None else ids.derived_id(request.queue, key)
-        job = admit(request, self.definitions, self.types, id=id, now=now)
-        placed = self.bodies.put(id, "payload", request.payload_text)
-        job = replace(job, payload=placed.inline, payload_ref=placed.reference, last_op=op)
-        outcome = self.store.create(job, now=now)
-        if outcome.applied or outcome.job is None or key is None or outcome.job.last_op == op:
+        job = replace(admit(request, self.definitions, self.types, id=id, now=now), last_op=op)
+        lock = lock_for(job, request)
+        if lock is not None:
+            return self._create_unique(job, lock, request, now)
+        outcome = self.store.create(self._with_body(job, request), now=now)
+        return Enqueued(outcome.job or job) if outcome.applied else self._of_same_id(outcome.job or job, request, op)
+
+    def _with_body(self, job: Job, request: EnqueueRequest) -> Job:
+        placed = self.bodies.put(job.id, "payload", request.payload_text)
+        return replace(job, payload=placed.inline, payload_ref=placed.reference)
+
+    def _of_same_id(self, job: Job, request: EnqueueRequest, op: str) -> Enqueued:
+        """The job that stands where the request's own was to be written."""
+        if request.idempotency_key is None or job.last_op == op:
             # A fresh id was taken by nobody but ourselves: the reply to that write was lost (R30).
-            return Enqueued(outcome.job or job, replayed=False)
-        if outcome.job.request_hash != request.hash:
-            where = (FieldProblem("/idempotency_key", f"names job {id}, which another request created"),)
-            raise IdempotencyKeyReused(f"The idempotency key was used before with another request (job {id}).", problems=where, job_id=id)
-        return Enqueued(outcome.job, replayed=True)
+            return Enqueued(job)
+        if job.request_hash != request.hash:
+            where = (FieldProblem("/idempotency_key", f"names job {job.id}, which another request created"),)
+            detail = f"The idempotency key was used before with another request (job {job.id})."
+            raise IdempotencyKeyReused(detail, problems=where, job_id=job.id)
+        return Enqueued(job, found="idempotency_key")
+
+    # ------------------------------------------------------------------------------------------------ unique jobs
+
+    def _create_unique(self, job: Job, lock: Lock, request: EnqueueRequest, now: datetime) -> Enqueued:
+        """Record and lock are written together, on the condition that both places are as they were found (docs/protocol.md)."""
+        op, over, before = job.last_op or "", None, None
+        if len(request.payload_text.encode()) > INLINE_LIMIT:
+            # A body put away for a job that is then not made would lie there for nobody.
+            before = self.store.get_lock(lock.id)
+        stored: Job | None = None
+        for _ in range(_MOST_TRIES):
+            replaced = None
+            if before is not None and over is None and (request.idempotency_key or before.job_id == job.id):
+                over = self.store.get(job.id)  # a key that came before names its job, whoever holds the lock
+            if over is not None and not over.gone(now):
+                return self._of_same_id(over, request, op)
+            if before is not None:
+                holder = self.store.get(before.job_id)
+                if before.holds(holder, now):
+                    settled = self._settle(job, before, holder, request, now)
+                    if isinstance(settled, Enqueued):
+                        return settled
+                    replaced = settled
+            stored = stored or self._with_body(job, request)
+            made = self.store.create_unique(stored, lock, over=over, before=before, replaced=replaced)
+            if made.applied:
+                return Enqueued(made.job or stored)
+            over, before = made.job, made.lock
+        raise Unavailable("too many requests for one unique key at once")
+
+    def _settle(self, job: Job, lock: Lock, holder: Job | None, request: EnqueueRequest, now: datetime) -> Enqueued | Replaced:
+        """What becomes of a request whose unique key is held: the holder answers it, or makes room; raises UniqueConflict."""
+        on_conflict = request.unique.on_conflict if request.unique else "reject"
+        if holder is None or not lock.names(holder, now):
+            raise UniqueConflict(
+                f"The unique key is held until {lock.expires_at:%Y-%m-%dT%H:%M:%SZ} for job {lock.job_id}, which is no longer kept.",
+                job_id=lock.job_id,
+            )
+        if on_conflict == "return":
+            return Enqueued(holder, found="unique")
+        if on_conflict == "replace" and holder.status in WAITING:
+            keep, reason = self.definitions.keep(holder.queue), f"replaced by job {job.id}"
+            write = transitions.cancel(holder, now=now, op=job.last_op or "", keep=keep, reason=reason)
+            return Replaced(holder, write.on_condition(transitions.Condition("rev", "=", holder.rev)))
+        cannot = f"cannot be replaced: it is {holder.status}" if on_conflict == "replace" else f"is {holder.status}"
+        raise UniqueConflict(f"Job {holder.id} holds this unique key and {cannot}.", job_id=holder.id, job_status=holder.status.value)

@@ -109,6 +109,12 @@ class AmbiguousId(Conflict):
     slug = "ambiguous-id"
 
 
+class UniqueConflict(Conflict):
+    """Another job holds this unique key."""
+
+    slug = "unique-conflict"
+
+
 class PreconditionFailed(JoblineError):
     """The job has changed since it was read."""
 

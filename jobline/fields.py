@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from jobline.errors import FieldProblem, InvalidJob
+from jobline.locks import ON_CONFLICT, UNTIL, Unique
 from jobline.retry import LONGEST_DELAY_MS, MAX_ATTEMPTS_LIMIT, RetryPolicy
 from jobline.schema import MOST_PROBLEMS, place
 from jobline.times import parse_duration, parse_instant
@@ -18,6 +19,7 @@ LONGEST_TIMEOUT: Final = timedelta(minutes=14, seconds=30)
 MOST_TAGS: Final = 10
 LONGEST_TAG: Final = 64
 LONGEST_KEY: Final = 128
+MOST_UNIQUE_KEYS: Final = 10
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 # What SQS takes as a MessageGroupId too: 128 of the visible ASCII characters (SendMessage, Amazon SQS API reference).
@@ -54,12 +56,6 @@ def _fraction(value: Any) -> float:
     if type(value) not in {int, float} or not 0 <= value <= 1:
         raise ValueError("must be a number from 0 to 1")
     return float(value)
-
-
-def _backoff(value: Any) -> Any:
-    if not isinstance(value, str) or value not in {"immediate", "fixed", "exponential"}:
-        raise ValueError("must be immediate, fixed or exponential")
-    return value
 
 
 def _delay(value: Any) -> timedelta:
@@ -104,9 +100,52 @@ def _retry(value: Any) -> RetryPolicy:
     return RetryPolicy(**fields)
 
 
+def _unique(value: Any) -> Unique:
+    if not isinstance(value, dict):
+        raise ValueError("must be an object")
+    given = {name: each for name, each in value.items() if each is not None}
+    fields, problems = read_fields(given, _UNIQUE_FIELDS, "/unique")
+    if "key" in given and "keys" in given:
+        problems.append(FieldProblem("/unique/keys", "cannot be given together with key"))
+    if given.get("until") == "ttl" and "for" not in given:
+        problems.append(FieldProblem("/unique/for", "is needed when until is ttl"))
+    if problems:
+        raise InvalidJob(problems=tuple(problems))
+    return Unique(**{"seconds" if name == "for" else name: each for name, each in fields.items()})
+
+
+def _payload_fields(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MOST_UNIQUE_KEYS:
+        raise ValueError(f"must be an array of 1 to {MOST_UNIQUE_KEYS} names or pointers of payload fields")
+    problems = [
+        FieldProblem(place("/unique/keys", number), f"must be 1 to {LONGEST_KEY} characters")
+        for number, name in enumerate(value)
+        if not isinstance(name, str) or not 1 <= len(name) <= LONGEST_KEY
+    ]
+    if problems:
+        raise InvalidJob(problems=tuple(problems))
+    return tuple(value)
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}")
+        return value
+
+    return read
+
+
+_UNIQUE_FIELDS: Final[Mapping[str, Reader]] = {
+    "key": _key,
+    "keys": _payload_fields,
+    "for": _seconds(LONGEST_EXPIRY, "3650 days"),
+    "until": _one_of(UNTIL),
+    "on_conflict": _one_of(ON_CONFLICT),
+}
 _RETRY_FIELDS: Final[Mapping[str, Reader]] = {
     "max_attempts": _whole(1, MAX_ATTEMPTS_LIMIT),
-    "backoff": _backoff,
+    "backoff": _one_of(("immediate", "fixed", "exponential")),
     "base_delay": _whole(0, LONGEST_DELAY_MS),
     "max_delay": _whole(0, LONGEST_DELAY_MS),
     "jitter": _fraction,
@@ -125,6 +164,7 @@ ENQUEUE_FIELDS: Final[Mapping[str, Reader]] = {
     "idempotency_key": _key,
     "group": _key,
     "tags": _tags,
+    "unique": _unique,
 }
 
 

@@ -130,6 +130,8 @@ class Job:
     group: str | None = None
     ordering_key: str | None = None
     traceparent: str | None = None
+    unique: str | None = None
+    """JSON text of what was asked of its uniqueness (see `locks.Unique`)."""
     request_hash: str | None = None
     """SHA-256 of the canonical request: tells a replay of an idempotency key from a misuse."""
     history: tuple[str, ...] = ()

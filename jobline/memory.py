@@ -1,6 +1,6 @@
 """The table in memory: the same answers as `store.JobStore`, for tests and for trying handlers without AWS.
 
-It interprets `Write` directly, keeps the change feed that DynamoDB's stream would carry, and holds nothing but jobs and bodies.
+It interprets `Write` directly, keeps the change feed that DynamoDB's stream would carry, and holds nothing but jobs and locks.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from jobline.creation import Creation, Replaced, new_record
 from jobline.job import Job
-from jobline.shards import attention_partitions, queue_partition, queue_partitions
+from jobline.locks import Lock
+from jobline.shards import attention_partitions, queue_partitions
 from jobline.store import Key, Outcome, Page, Position, merge
 from jobline.transitions import Condition, Write
 
@@ -28,6 +30,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
+        self.locks: dict[str, Lock] = {}
         self.changes: list[Change] = []
 
     def get(self, job_id: str) -> Job | None:
@@ -37,18 +40,33 @@ class MemoryStore:
         return {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs}
 
     def create(self, job: Job, *, now: datetime) -> Outcome:
-        job = replace(job, queue_shard=queue_partition(job.queue, job.id))
         existing = self.jobs.get(job.id)
         if existing is not None and not existing.gone(now):
             return Outcome(False, existing)
-        if existing is not None:
-            job = replace(job, token=existing.token, dispatch=existing.dispatch + 1, rev=existing.rev + 1)
+        job = new_record(job, existing)
         self._record(existing, job)
         return Outcome(True, job)
 
+    def create_unique(
+        self, job: Job, lock: Lock, *, over: Job | None = None, before: Lock | None = None, replaced: Replaced | None = None
+    ) -> Creation:
+        existing, held = self.jobs.get(job.id), self.locks.get(lock.id)
+        waiting = replaced is None or self._holds(replaced.job.id, replaced.write)
+        if existing != over or held != before or not waiting:
+            return Creation(False, existing, held)
+        if replaced is not None:
+            self.apply(replaced.job.id, replaced.write)
+        job = new_record(job, over)
+        self._record(existing, job)
+        self.locks[lock.id] = lock
+        return Creation(True, job, lock)
+
+    def get_lock(self, lock_id: str) -> Lock | None:
+        return self.locks.get(lock_id)
+
     def apply(self, job_id: str, write: Write) -> Outcome:
         job = self.jobs.get(job_id)
-        if job is None or not all(holds(condition, job) for condition in write.when):
+        if job is None or not self._holds(job_id, write):
             return Outcome(False, job)
         changed = applied(job, write)
         self._record(job, changed)
@@ -56,6 +74,10 @@ class MemoryStore:
 
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
         return [self.apply(job_id, write) for job_id, write in writes]
+
+    def _holds(self, job_id: str, write: Write) -> bool:
+        job = self.jobs.get(job_id)
+        return job is not None and all(holds(condition, job) for condition in write.when)
 
     def remove(self, job_id: str) -> None:
         """What DynamoDB does to a record some time after its `ttl`."""

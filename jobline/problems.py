@@ -23,6 +23,7 @@ _STATUS: Final[Mapping[type[errors.JoblineError], int]] = MappingProxyType(
         errors.MethodNotAllowed: 405,
         errors.Conflict: 409,
         errors.AmbiguousId: 409,
+        errors.UniqueConflict: 409,
         errors.PreconditionFailed: 412,
         errors.TooLarge: 413,
         errors.InvalidJob: 422,

@@ -15,6 +15,7 @@ from jobline.definitions import Definitions, Queue
 from jobline.errors import FieldProblem, InvalidJob, InvalidRequest, UnknownQueue, UnknownType
 from jobline.fields import ENQUEUE_FIELDS, LONGEST_DELAY, near, read_fields
 from jobline.job import FAR_FUTURE, Job, Status
+from jobline.locks import Lock, Unique, lock_of
 from jobline.retry import RetryPolicy
 from jobline.strict_json import Document
 from jobline.transitions import enqueued
@@ -47,6 +48,7 @@ class EnqueueRequest:
     idempotency_key: str | None = None
     group: str | None = None
     tags: tuple[str, ...] = ()
+    unique: Unique | None = None
     hash: str = ""
     """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written."""
 
@@ -110,9 +112,20 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         payload=request.payload_text,
         tags=request.tags,
         group=request.group,
+        unique=None if request.unique is None else msgspec.json.encode(request.unique).decode(),
         request_hash=request.hash or None,
     )
     return enqueued(job, now=now)
+
+
+def lock_for(job: Job, request: EnqueueRequest) -> Lock | None:
+    """The lock that the requested job takes; `None` when it need not be unique. Raises InvalidJob when the payload makes no key."""
+    if request.unique is None:
+        return None
+    try:
+        return lock_of(job, request.unique, request.payload)
+    except ValueError as error:
+        raise _invalid([FieldProblem("/unique/keys", str(error))]) from None
 
 
 def _same(body: dict[str, Any], name: str, other: str | None, where: str) -> None:

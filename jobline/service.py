@@ -16,7 +16,7 @@ from jobline import ids, transitions
 from jobline.cursors import Cursor
 from jobline.definitions import Definitions, Queue
 from jobline.documents import short_document, whole_document
-from jobline.enqueueing import Enqueueing
+from jobline.enqueueing import Enqueueing, Found
 from jobline.errors import AmbiguousId, Conflict, JobNotFound, NotFound, Unavailable
 from jobline.fields import near
 from jobline.job import RETRYABLE, WAITING, Job, Status
@@ -40,8 +40,8 @@ class Answered(NamedTuple):
     job: Job
     document: dict[str, Any]
     """The job as the API answers it."""
-    replayed: bool
-    """Whether an earlier request with the same idempotency key had made it."""
+    found: Found | None
+    """By what an earlier request's job was found; `None` when it is new."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +62,10 @@ class Service:
 
     def enqueue(self, request: EnqueueRequest, *, op: str) -> Answered:
         """The job that the request made or found; raises what `Enqueueing.enqueue` raises."""
-        job, replayed = self.enqueueing.enqueue(request, op=op)
+        job, found = self.enqueueing.enqueue(request, op=op)
         # What was just stored need not be read back.
-        known = None if replayed else request.payload_text
-        return Answered(job, whole_document(job, self.bodies, payload=known), replayed)
+        known = request.payload_text if found is None else None
+        return Answered(job, whole_document(job, self.bodies, payload=known), found)
 
     @property
     def enqueueing(self) -> Enqueueing:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from jobline import records
+from jobline import locks, records
 from jobline.aws import aws_errors
+from jobline.creation import ABSENT, Creation, Replaced, as_read, created, new_record, unique_creation
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.expressions import update_expression
 from jobline.job import Job
+from jobline.locks import Lock
 from jobline.records import decode, encode
-from jobline.shards import attention_partitions, queue_partition, queue_partitions
+from jobline.shards import attention_partitions, queue_partitions
 from jobline.statements import MOST_STATEMENTS, sayable, update_statement
 from jobline.times import from_milliseconds, to_milliseconds
+from jobline.transactions import transact
 from jobline.transitions import Write
 
 if TYPE_CHECKING:
@@ -63,6 +65,18 @@ class Store(Protocol):
 
     def create(self, job: Job, *, now: datetime) -> Outcome:
         """Writes a new record, or replaces one whose retention is over; refused by any other record of that id."""
+
+    def create_unique(
+        self, job: Job, lock: Lock, *, over: Job | None = None, before: Lock | None = None, replaced: Replaced | None = None
+    ) -> Creation:
+        """Writes a new record with its lock and, if a job is replaced, the end of that one: all or nothing.
+
+        Refused unless id and lock are as the caller found them: `over`, a record whose retention is over, and `before`, a lock that
+        holds no longer or whose holder is replaced; `None` where there was nothing.
+        """
+
+    def get_lock(self, lock_id: str) -> Lock | None:
+        """The lock now (strongly consistent), or `None`."""
 
     def apply(self, job_id: str, write: Write) -> Outcome:
         """Applies one conditional write."""
@@ -118,20 +132,27 @@ class JobStore:
         return jobs
 
     def create(self, job: Job, *, now: datetime) -> Outcome:
-        job = replace(job, queue_shard=queue_partition(job.queue, job.id))
-        refused = self._put(job, {"ConditionExpression": "attribute_not_exists(id)"})
+        job = new_record(job, None)
+        refused = self._put(job, ABSENT)
         if refused is None:
             return Outcome(True, job)
         if not refused.gone(now):
             return Outcome(False, refused)
-        renewed = replace(job, token=refused.token, dispatch=refused.dispatch + 1, rev=refused.rev + 1)
-        still = {
-            "ConditionExpression": "#ttl = :ttl AND #rev = :rev",
-            "ExpressionAttributeNames": {"#ttl": "ttl", "#rev": "rev"},
-            "ExpressionAttributeValues": {":ttl": {"N": str(refused.ttl)}, ":rev": {"N": str(refused.rev)}},
-        }
-        beaten = self._put(renewed, still)
+        renewed = new_record(job, refused)
+        beaten = self._put(renewed, as_read(refused))
         return Outcome(True, renewed) if beaten is None else Outcome(False, beaten)
+
+    def create_unique(
+        self, job: Job, lock: Lock, *, over: Job | None = None, before: Lock | None = None, replaced: Replaced | None = None
+    ) -> Creation:
+        job = new_record(job, over)
+        writes = unique_creation(self.table, job, lock, over, before, replaced)
+        return created(job, lock, over, before, transact(self.dynamodb, "creating a unique job", writes))
+
+    def get_lock(self, lock_id: str) -> Lock | None:
+        with aws_errors("reading a lock"):
+            answer = self.dynamodb.get_item(TableName=self.table, Key={"id": {"S": lock_id}}, ConsistentRead=True)
+        return locks.decode(answer["Item"]) if "Item" in answer else None
 
     def _put(self, job: Job, condition: dict[str, Any]) -> Job | None:
         """Puts the record; the record that refused it, if one did."""

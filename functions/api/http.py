@@ -12,6 +12,7 @@ from typing import Any, Final
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
 from jobline.documents import encode
+from jobline.enqueueing import Found
 from jobline.errors import InvalidRequest, TooLarge
 from jobline.job import Job
 from jobline.long_poll import parse_wait
@@ -105,3 +106,11 @@ def answer(status: int, document: Any, headers: dict[str, str] | None = None) ->
 def etag(job: Job) -> str:
     """The entity tag of a job: its `rev`, which grows with every write."""
     return f'"{job.rev}"'
+
+
+def found_by(found: Found | None) -> dict[str, str]:
+    """The header that says why a request was answered with a job that it did not make."""
+    return {} if found is None else {_FOUND_BY[found]: "true"}
+
+
+_FOUND_BY: Final = {"idempotency_key": "Idempotent-Replayed", "unique": "Unique-Returned"}

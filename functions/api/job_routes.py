@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
-from functions.api.http import Request, answer, etag
+from functions.api.http import Request, answer, etag, found_by
 from jobline import strict_json
 from jobline.job import Job
 from jobline.replays import replay
 from jobline.rescheduling import parse_changes, reschedule
 from jobline.service import Service
-from jobline.timeline import timeline_document
 
 
 class JobRoutes:
@@ -34,19 +33,14 @@ class JobRoutes:
             return Response(status_code=304, headers={"ETag": etag(job)})
         return self.answer(200 if wait is None or job.over else 202, job)
 
-    def events(self, id: str, queue: str | None = None) -> Response[str]:
-        self._request.refuse_query()
-        job = self._service.find(id, queue=queue)
-        return answer(200, timeline_document(job, now=self._service.now()), {"ETag": etag(job)})
-
     def replay(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()
         self._request.refuse_body("A replay")
         job = self._service.find(id, queue=queue)
-        made, document, replayed = replay(self._service, job, key=self._request.header("idempotency-key"), op=self._request.id)
+        made, document, found = replay(self._service, job, key=self._request.header("idempotency-key"), op=self._request.id)
         # Relative to the request's own path, .../jobs/<id>/replay (RFC 9110 section 10.2.2).
-        headers = {"Location": f"../{made.id}", "ETag": etag(made)} | ({"Idempotent-Replayed": "true"} if replayed else {})
-        return answer(200 if replayed else 202, document, headers)
+        headers = {"Location": f"../{made.id}", "ETag": etag(made)} | found_by(found)
+        return answer(202 if found is None else 200, document, headers)
 
     def reschedule(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
-from functions.api.http import Request, answer, etag
+from functions.api.http import Request, answer, etag, found_by
 from functions.api.job_routes import JobRoutes
 from jobline import strict_json
 from jobline.documents import encode
@@ -66,7 +66,6 @@ class Api:
             ("POST", "/jobs", self._enqueue),
             ("GET", "/jobs", self._list),
             ("GET", "/jobs/<id>", self._jobs.show),
-            ("GET", "/jobs/<id>/events", self._jobs.events),
             ("PATCH", "/jobs/<id>", self._jobs.reschedule),
             ("DELETE", "/jobs/<id>", self._cancel),
             ("POST", "/jobs/<id>/retry", self._retry),
@@ -91,13 +90,13 @@ class Api:
         if queue is not None:
             self._service.queue(queue)
         request = parse_request(strict_json.parse(self._request.body()), queue=queue, key=self._request.header("idempotency-key"))
-        job, document, replayed = self._service.enqueue(request, op=self._request.id)
+        job, document, found = self._service.enqueue(request, op=self._request.id)
         # Relative to the request's own path, since a stage's name may stand before it (RFC 9110 section 10.2.2).
-        headers = {"Location": f"jobs/{job.id}"} | ({"Idempotent-Replayed": "true"} if replayed else {})
+        headers = {"Location": f"jobs/{job.id}"} | found_by(found)
         if wait is not None:
             job = self._service.until_over(job, wait)
             return self._jobs.answer(200 if job.over else 202, job, headers)
-        return answer(200 if replayed else 202, document, headers | {"ETag": etag(job)})
+        return answer(202 if found is None else 200, document, headers | {"ETag": etag(job)})
 
     def _list(self, queue: str | None = None) -> Response[str]:
         listing, cursor = parse_listing(self._request.query, queue=queue)

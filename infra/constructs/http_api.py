@@ -19,7 +19,6 @@ _JOBS: Final = (
     ("POST", ""),
     ("GET", ""),
     ("GET", "/{id}"),
-    ("GET", "/{id}/events"),
     ("PATCH", "/{id}"),
     ("DELETE", "/{id}"),
     ("POST", "/{id}/retry"),

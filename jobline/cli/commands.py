@@ -34,6 +34,22 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Until(StrEnum):
+    """Until when a unique key is held."""
+
+    START = "start"
+    SUCCESS = "success"
+    TTL = "ttl"
+
+
+class OnConflict(StrEnum):
+    """What becomes of a request whose unique key is held."""
+
+    RETURN = "return"
+    REPLACE = "replace"
+    REJECT = "reject"
+
+
 class Status(StrEnum):
     """What `list` can be asked for."""
 
@@ -92,6 +108,16 @@ def enqueue(
     timeout: Annotated[str | None, typer.Option(help="How long one attempt may take.", metavar="DURATION")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again names the same job.", metavar="KEY")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag to find the job by; may be given several times.")] = None,
+    group: Annotated[str | None, typer.Option(help="Whose job it is: no group keeps the others waiting.", metavar="GROUP")] = None,
+    expires_in: Annotated[str | None, typer.Option(help="Do not start it later than this.", metavar="DURATION")] = None,
+    retry: Annotated[str | None, typer.Option(help='Retry policy, such as {"backoff":"fixed","base_delay":5000}.', metavar="JSON")] = None,
+    unique: Annotated[str | None, typer.Option(help="At most one job for this key at a time.", metavar="KEY")] = None,
+    unique_by: Annotated[
+        list[str] | None, typer.Option(help="The same, with the key made of this field of the payload; may be given several times.")
+    ] = None,
+    unique_for: Annotated[str | None, typer.Option(help="How long the key is held at most.", metavar="DURATION")] = None,
+    unique_until: Annotated[Until | None, typer.Option(help="Until when the key is held; default success: until the job is over.")] = None,
+    on_conflict: Annotated[OnConflict | None, typer.Option(help="What to do when the key is held; default return.")] = None,
     output: As = Output.TABLE,
 ) -> None:
     """Ask for a job."""
@@ -109,13 +135,17 @@ def enqueue(
         "timeout": timeout,
         "idempotency_key": idempotency_key,
         "tags": tag or None,
+        "group": group,
+        "expires_in": expires_in,
+        "retry": None if retry is None else Raw(read_json(retry, "--retry")),
+        "unique": said(key=unique, keys=unique_by or None, until=unique_until, on_conflict=on_conflict, **{"for": unique_for}) or None,
     }
     with connect(context) as connection:
-        answer = ask(connection, "POST", "/jobs", JOB, json={name: value for name, value in request.items() if value is not None})
+        answer = ask(connection, "POST", "/jobs", JOB, json=said(**request))
     if output is Output.JSON:
         screen.show_json(answer.text)
     else:
-        screen.show_enqueued(answer.body, replayed="idempotent-replayed" in answer.headers)
+        screen.show_enqueued(answer.body, replayed=bool({"idempotent-replayed", "unique-returned"} & answer.headers.keys()))
 
 
 @app.command(no_args_is_help=True)
@@ -241,6 +271,11 @@ def of_each(context: typer.Context, ids: list[str], ask: Callable[[Connection, s
     return answers, next(iter(codes), 0)
 
 
+def said(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def read_payload(given: str) -> bytes:
     """The JSON that `--payload` names: itself, a file's (`@file`), or standard input's (`-`). Raises InvalidJson, BadParameter."""
     try:
@@ -252,8 +287,14 @@ def read_payload(given: str) -> bytes:
             text = given.encode("utf-8", "surrogateescape")
     except OSError as error:
         raise typer.BadParameter(f"{given[1:]!r} cannot be read: {error.strerror}", param_hint="--payload") from error
+    return read_json(text, "--payload")
+
+
+def read_json(text: bytes | str, option: str) -> bytes:
+    """The JSON text that an option has; raises BadParameter for what is none."""
+    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     try:
-        strict_json.parse(text)
+        strict_json.parse(data)
     except InvalidJson as error:
-        raise typer.BadParameter(error.detail, param_hint="--payload") from error
-    return text
+        raise typer.BadParameter(error.detail, param_hint=option) from error
+    return data

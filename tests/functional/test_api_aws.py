@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from jobline.job import Job, Status
 from jobline.payloads import INLINE_LIMIT, ITEM_LIMIT, Bodies
 from jobline.store import JobStore
 from jobline.wiring import Clients
-from tests.api import SEND_EMAIL, Client
-from tests.aws import REGION, client, create_table
+from tests.api import SEND_EMAIL
+from tests.api_on_aws import OnAws, on_aws
+from tests.aws import REGION
 from tests.factories import NOW, make_job
-from tests.faults import KINDS, Faults, FaultyClient, Killed, Kind
-
-
-class OnAws(Client):
-    """An API over moto's DynamoDB and S3, each of whose calls can be counted and spoiled."""
-
-    def __init__(self, faults: Faults) -> None:
-        self.faults = faults
-        self.ignored: set[str] = set()
-        """Jobs that a test does not mean."""
-        self.raw = client("dynamodb")
-        s3 = client("s3")
-        create_table(self.raw)
-        s3.create_bucket(Bucket="bodies", CreateBucketConfiguration={"LocationConstraint": REGION})
-        dynamodb: Any = FaultyClient(self.raw, faults)
-        spoilt_s3: Any = FaultyClient(s3, faults)
-        super().__init__(JobStore(dynamodb, "jobs"), Bodies(dynamodb, "jobs", lambda: spoilt_s3, "bodies"))
-
-    def job(self) -> Job:
-        """The only job there is, read past all faults."""
-        items = [item for item in self.raw.scan(TableName="jobs")["Items"] if "dispatch" in item and item["id"]["S"] not in self.ignored]
-        assert len(items) == 1, items
-        found = JobStore(self.raw, "jobs").get(items[0]["id"]["S"])
-        assert found is not None
-        return found
-
-
-@contextmanager
-def on_aws(**faults: Any) -> Iterator[OnAws]:
-    with mock_aws():
-        yield OnAws(Faults(**faults))
-
+from tests.faults import KINDS, Faults, Kind
 
 # ---------------------------------------------------------------------------------------------------- calls
 
@@ -257,15 +225,7 @@ def life(name: str, **faults: Any) -> tuple[list[int | None], Faults, Job]:
     with on_aws(**faults) as api:
         if before is not None:
             JobStore(api.raw, "jobs").create(before, now=NOW)
-        answers: list[int | None] = []
-        while not answers or answers[-1] not in {200, 202}:
-            assert len(answers) < 3, answers
-            api.faults.new_process()
-            try:
-                answers.append(request(api))
-            except Killed:
-                answers.append(None)
-        return answers, api.faults, api.job()
+        return api.repeat(lambda: request(api)), api.faults, api.job()
 
 
 @pytest.mark.parametrize("kind", KINDS)

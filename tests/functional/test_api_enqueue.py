@@ -194,7 +194,7 @@ def test_a_timeout_must_leave_the_workers_function_30_seconds(api: Client) -> No
         ({"tags": ["ok", "x" * 65]}, "/tags/1", "must be 1 to 64 printable characters"),
         ({"tags": ["a\nb"]}, "/tags/0", "must be 1 to 64 printable characters"),
         ({"tags": [5]}, "/tags/0", "must be 1 to 64 printable characters"),
-        ({"unique": "x"}, "/unique", "is not a known field"),
+        ({"unique": "x"}, "/unique", "must be an object"),
         ({"callback_url": "https://example.com"}, "/callback_url", "is not a known field"),
         ({"ordering_key": "x"}, "/ordering_key", "is not a known field"),
         ({"prioritty": 1}, "/prioritty", "is not a known field (did you mean 'priority'?)"),

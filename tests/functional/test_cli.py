@@ -36,7 +36,8 @@ def test_the_brief_s_own_lines_work(cli: Cli) -> None:
 
 
 def test_enqueue_sends_what_the_options_say(cli: Cli) -> None:
-    more = "--delay 10m --priority 2 --max-attempts 7 --timeout 20s --idempotency-key order-1 --tag a --tag b"
+    more = "--delay 10m --priority 2 --max-attempts 7 --timeout 20s --idempotency-key order-1 --tag a --tag b --group g --expires-in 1h"
+    more += ' --retry {"backoff":"fixed"} --unique k --unique-for 1d --unique-until start --on-conflict reject'
     assert cli("enqueue", "emails", "send_email", "--payload", '{"to":"x"}', *more.split()).code == 0
     assert cli.api.last_body == {
         "queue": "emails",
@@ -48,6 +49,10 @@ def test_enqueue_sends_what_the_options_say(cli: Cli) -> None:
         "timeout": "20s",
         "idempotency_key": "order-1",
         "tags": ["a", "b"],
+        "group": "g",
+        "expires_in": "1h",
+        "retry": {"backoff": "fixed"},
+        "unique": {"key": "k", "for": "1d", "until": "start", "on_conflict": "reject"},
     }
 
 
@@ -101,6 +106,21 @@ def test_the_same_idempotency_key_says_that_the_job_was_there(cli: Cli) -> None:
     assert cli(*line).out.startswith("already enqueued ")
     other = cli("enqueue", "emails", "send_email", "--payload", '{"to":"y"}', "--idempotency-key", "k")
     assert other.code == 5
+
+
+def test_a_unique_job_says_that_it_was_there_or_who_is_in_the_way(cli: Cli) -> None:
+    line = ("enqueue", "emails", "send_email", "--payload", '{"to":"x"}', "--unique-by", "to")
+    assert cli(*line).out.startswith("enqueued ")
+    assert cli.api.last_body["unique"] == {"keys": ["to"]}
+    assert cli(*line).out.startswith("already enqueued ")
+    [job] = cli.client.store.jobs.values()
+    other = cli(*line, "--on-conflict", "reject")
+    assert (other.code, job.id in other.err) == (5, True)
+
+
+def test_a_retry_policy_that_is_no_json_is_a_usage_error(cli: Cli) -> None:
+    done = cli("enqueue", "emails", "send_email", "--payload", '{"to":"x"}', "--retry", "fixed")
+    assert (done.code, "--retry" in done.err, cli.api.received) == (2, True, [])
 
 
 def test_every_field_that_is_wrong_is_named(cli: Cli) -> None:
@@ -391,7 +411,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(cli: Cli) -> None:
 
 
 def test_help_is_there_for_every_command(cli: Cli) -> None:
-    for line in ([], ["enqueue"], ["status"], ["list"], ["retry"], ["cancel"], ["reschedule"], ["replay"], ["wait"], ["events"], ["stats"]):
+    for line in ([], ["enqueue"], ["status"], ["list"], ["retry"], ["cancel"], ["reschedule"], ["replay"], ["wait"], ["stats"]):
         done = cli(*line, "--help")
         assert (done.code, done.err) == (0, "")
         assert "Usage: jobs" in done.out

@@ -76,9 +76,15 @@ class Write:
         return replace(self, when=self.when + more)
 
 
-def history_entry(event: str, at: datetime, attempt: int, detail: str = "") -> str:
-    """One compact history entry: `[event, epoch milliseconds, attempt, detail]`."""
-    return json.dumps([event, to_milliseconds(at), attempt, detail[:400]], separators=(",", ":"), ensure_ascii=False)
+def history_entry(event: str, at: datetime, attempt: int, detail: str = "", *, since: datetime | None = None) -> str:
+    """One compact history entry: `[event, epoch milliseconds, attempt, detail]`.
+
+    The end of an attempt that began at `since` has the milliseconds that it took as a fifth element.
+    """
+    entry: list[Any] = [event, to_milliseconds(at), attempt, detail[:400]]
+    if since is not None:
+        entry.append(max(0, to_milliseconds(at) - to_milliseconds(since)))
+    return json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
 
 
 def clip_error(text: str) -> str:
@@ -133,7 +139,7 @@ def take_over(job: Job, who: Claimant, *, now: datetime, keep: Retention) -> Wri
     """
     when = (*_lost(job, now), Condition("dispatch", "=", who.dispatch))
     ended = _ended_by_lost_lease(job, now, keep)
-    note = history_entry("crash", now, job.attempts, f"the worker {job.claimed_by} ended without a word")
+    note = history_entry("crash", now, job.attempts, f"the worker {job.claimed_by} ended without a word", since=job.started_at)
     if ended is not None:
         return _write("take_over", when, ended.set, remove=ended.remove, note=note, job=job)
     return _write(
@@ -150,7 +156,7 @@ def lose(job: Job, *, now: datetime, keep: Retention, over_since: datetime, disp
     if dispatch is not None:
         when += (Condition("dispatch", "=", dispatch),)
     ended = _ended_by_lost_lease(job, now, keep)
-    note = history_entry("crash", now, job.attempts, f"the worker {job.claimed_by} ended without a word")
+    note = history_entry("crash", now, job.attempts, f"the worker {job.claimed_by} ended without a word", since=job.started_at)
     if ended is not None:
         return _write("lose", when, ended.set, remove=ended.remove, note=note, job=job)
     fields = {"status": Status.FAILED, "solo": True, "scheduled_at": now, "error": LOST_LEASE_ERROR, **_watched(job, now + WATCH_GRACE)}
@@ -201,7 +207,7 @@ def fail(
     """
     attempts = job.attempts + (0 if alone else 1)
     error = clip_error(error)
-    note = history_entry(cause, now, attempts, error)
+    note = history_entry(cause, now, attempts, error, since=job.started_at)
     when = (*_held(job), _cancel_as_read(job))
     if job.cancel_requested or not retryable or attempts >= job.max_attempts:
         ending = _ending(job, Status.CANCELLED if job.cancel_requested else Status.DEAD, now, keep)
@@ -214,7 +220,7 @@ def fail(
 def snooze(job: Job, *, now: datetime, delay: timedelta, alone: bool, keep: Retention, cap: int = MAX_SNOOZES) -> Write:
     """Put the job off without using an attempt; `dead` past `cap` snoozes, so that it always ends (R22)."""
     when = (*_held(job), _cancel_as_read(job))
-    note = history_entry("snoozed", now, job.attempts, f"{delay.total_seconds():g} s")
+    note = history_entry("snoozed", now, job.attempts, f"{delay.total_seconds():g} s", since=job.started_at)
     if job.snoozes >= cap or job.cancel_requested:
         ending = _ending(job, Status.CANCELLED if job.cancel_requested else Status.DEAD, now, keep)
         fields = ending.set | {"attempts": job.attempts + (0 if alone else 1)}
@@ -244,7 +250,7 @@ def abandon(job: Job, *, now: datetime, reason: str, alone: bool, keep: Retentio
     """End a running job as `cancelled` because its handler asked for that."""
     attempts = job.attempts + (0 if alone else 1)
     ending = _ending(job, Status.CANCELLED, now, keep)
-    note = history_entry("cancelled", now, attempts, clip_error(reason))
+    note = history_entry("cancelled", now, attempts, clip_error(reason), since=job.started_at)
     return _write("abandon", _held(job), ending.set | {"attempts": attempts}, remove=ending.remove, note=note, job=job)
 
 

@@ -10,6 +10,7 @@ from jobline.job import Job
 from jobline.replays import replay
 from jobline.rescheduling import parse_changes, reschedule
 from jobline.service import Service
+from jobline.timeline import timeline_document
 
 
 class JobRoutes:
@@ -32,6 +33,11 @@ class JobRoutes:
         if self._request.knows(job):
             return Response(status_code=304, headers={"ETag": etag(job)})
         return self.answer(200 if wait is None or job.over else 202, job)
+
+    def events(self, id: str, queue: str | None = None) -> Response[str]:
+        self._request.refuse_query()
+        job = self._service.find(id, queue=queue)
+        return answer(200, timeline_document(job, now=self._service.now()), {"ETag": etag(job)})
 
     def replay(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()

@@ -66,6 +66,7 @@ class Api:
             ("POST", "/jobs", self._enqueue),
             ("GET", "/jobs", self._list),
             ("GET", "/jobs/<id>", self._jobs.show),
+            ("GET", "/jobs/<id>/events", self._jobs.events),
             ("PATCH", "/jobs/<id>", self._jobs.reschedule),
             ("DELETE", "/jobs/<id>", self._cancel),
             ("POST", "/jobs/<id>/retry", self._retry),

@@ -19,6 +19,7 @@ _JOBS: Final = (
     ("POST", ""),
     ("GET", ""),
     ("GET", "/{id}"),
+    ("GET", "/{id}/events"),
     ("PATCH", "/{id}"),
     ("DELETE", "/{id}"),
     ("POST", "/{id}/retry"),

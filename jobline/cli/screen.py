@@ -109,6 +109,22 @@ def show_jobs(jobs: Iterable[Json], *, more: bool) -> None:
         print("There are more; --limit shows them.", file=sys.stderr)
 
 
+def show_events(events: Iterable[Json], *, truncated: bool) -> None:
+    """What happened to a job, one thing a line; a word on stderr when the record holds only the newest."""
+    from rich.text import Text
+
+    table = _table(show_header=True)
+    for name in ("AT", "EVENT", "ATTEMPT", "TOOK"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("DETAIL", overflow="fold")
+    for event in events:
+        took = _seconds(event["seconds"]) if "seconds" in event else ""
+        table.add_row(_plain(event["at"]), _status(event["event"]), str(event["attempt"] or ""), took, Text(_plain(event["detail"])))
+    _print(table)
+    if truncated:
+        print("There was more; a record keeps its newest entries.", file=sys.stderr)
+
+
 def show_stats(queue: str, stats: Json) -> None:
     """A queue's numbers, with their units."""
     table = _table()

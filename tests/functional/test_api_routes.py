@@ -96,6 +96,7 @@ def test_a_method_that_a_path_does_not_take_is_a_405_that_says_which_it_takes(ap
         ("PATCH", f"/jobs/{JOB_ID}"),
         ("POST", f"/jobs/{JOB_ID}/retry"),
         ("POST", f"/jobs/{JOB_ID}/replay"),
+        ("GET", f"/jobs/{JOB_ID}/events"),
         ("GET", "/queues"),
         ("GET", "/queues/emails"),
         ("GET", "/queues/emails/stats"),

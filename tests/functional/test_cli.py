@@ -411,7 +411,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(cli: Cli) -> None:
 
 
 def test_help_is_there_for_every_command(cli: Cli) -> None:
-    for line in ([], ["enqueue"], ["status"], ["list"], ["retry"], ["cancel"], ["reschedule"], ["replay"], ["wait"], ["stats"]):
+    for line in ([], ["enqueue"], ["status"], ["list"], ["retry"], ["cancel"], ["reschedule"], ["replay"], ["wait"], ["events"], ["stats"]):
         done = cli(*line, "--help")
         assert (done.code, done.err) == (0, "")
         assert "Usage: jobs" in done.out

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from jobline.job import Status
+from jobline.transitions import history_entry
 from tests.command_line import Cli
 from tests.factories import NOW, seconds
 from tests.http_api import Received
@@ -93,3 +94,27 @@ def test_a_timeout_that_is_no_duration_is_a_usage_error(cli: Cli) -> None:
     done = cli("wait", cli.has(), "--timeout", "soon")
     assert (done.code, "--timeout" in done.err, cli.api.received) == (2, True, [])
     assert cli("wait", "0197a000-0000-7000-8000-000000000009").code == 3
+
+
+# ---------------------------------------------------------------------------------------------------- events
+
+
+def test_events_are_one_a_line(cli: Cli) -> None:
+    history = (history_entry("failed", NOW + seconds(3), 1, "E: \x1b[31m [bold]no", since=NOW + seconds(1)),)
+    job_id = cli.has(status=Status.FAILED, attempts=1, history=history, started_at=NOW + seconds(1))
+    done = cli("events", job_id)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[:4] for line in done.out.splitlines()] == [
+        ["AT", "EVENT", "ATTEMPT", "TOOK"],
+        ["2026-03-01T12:00:00Z", "enqueued"],
+        ["2026-03-01T12:00:01Z", "started", "1", "1"],
+        ["2026-03-01T12:00:03Z", "failed", "1", "2"],
+    ]
+    assert done.out.splitlines()[-1].endswith("E: \N{REPLACEMENT CHARACTER}[31m [bold]no")
+    assert [event["event"] for event in cli("events", job_id, "-o", "json").json["events"]] == ["enqueued", "started", "failed"]
+
+
+def test_events_that_are_no_longer_kept_are_missed_aloud(cli: Cli) -> None:
+    job_id = cli.has(history=(history_entry("snoozed", NOW, 0, "1 s"),) * 40)
+    assert cli("events", job_id).err == "There was more; a record keeps its newest entries.\n"
+    assert cli("events", "0197a000-0000-7000-8000-000000000009").code == 3

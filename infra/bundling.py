@@ -101,7 +101,7 @@ class Bundles:
         if f"{folder}handler.py" not in files:
             raise BundlingError(f"{folder}handler.py is missing: it is what Lambda calls")
         files[DEFINITIONS_FILE] = self.definitions.to_json()
-        if function == "api":
+        if function == "api" or function in self.definitions.workers:  # who enqueues
             files[TYPES_FILE] = self._job_types
         return files
 

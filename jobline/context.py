@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -11,6 +12,8 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overload
 
+import msgspec
+
 from jobline.errors import InvalidSettings
 from jobline.job import Job
 from jobline.steering import Continue
@@ -18,6 +21,8 @@ from jobline.steering import Continue
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sesv2 import SESV2Client
+
+    from jobline.job_type import JobType
 
 SECRET_FRESH_FOR: Final = timedelta(minutes=5)
 """How long a secret is kept before it is read again: a rotated one is in use everywhere after this time."""
@@ -51,6 +56,14 @@ class Lease(Protocol):
         ...
 
 
+class Children(Protocol):
+    """Enqueues jobs on behalf of running ones (`children.Children`)."""
+
+    def enqueue(self, parent: Job, key: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
+        """The child's id; the same for the same parent and key, however often it is asked."""
+        ...
+
+
 class Toolbox:
     """What one worker process keeps for all its jobs: AWS clients, settings, secrets, the data bucket."""
 
@@ -63,9 +76,11 @@ class Toolbox:
         settings: Mapping[str, str],
         secrets: Mapping[str, str],
         clock: Clock,
+        children: Children | None = None,
     ) -> None:
         """`client` makes a low-level boto3 client of a service; `settings` is the environment; `secrets` has the ARN of each name."""
         self.stage = stage
+        self.children = children
         self.bucket = bucket
         self._make_client = client
         self._settings = settings
@@ -119,6 +134,7 @@ class Context:
     clock: Clock = field(repr=False)
     logger: Log = field(repr=False)
     _cancelled: bool = field(init=False, default=False)
+    _enqueued: int = field(init=False, default=0)
     _cursor: str | None = field(init=False)
     _last_checkpoint_at: datetime = field(init=False)
     _longest_piece: timedelta = field(init=False, default=timedelta())
@@ -180,6 +196,26 @@ class Context:
         if self.lease.progress(percent, note[:LONGEST_NOTE]):
             self._cancelled = True
 
+    def enqueue(self, type: str | JobType, payload: Any = None, *, queue: str | None = None, key: str | None = None, **fields: Any) -> str:
+        """Enqueues another job and answers its id; however often this job is attempted, the other is made once.
+
+        `payload` is what JSON can say, or a `msgspec.Struct`; left out, an empty object. `fields` are those of `POST /jobs`: `delay`,
+        `priority`, `tags` and so on. Without `queue`: this job's own, if that has the type, else the only one that has it.
+        `key` says which of this job's children it is; without it, the count of children since the last checkpoint does, which is
+        enough where every attempt enqueues the same ones in the same order from there (and no two checkpoints are equal).
+        Raises what the API would answer as an error (`InvalidJob` and its kin), and TooDeep for the hundred-and-first in a chain.
+        """
+        if self.tools.children is None:
+            raise InvalidSettings("this context cannot enqueue: it was made without children=")
+        self._enqueued += 1
+        if payload is not None:
+            fields = {"payload": msgspec.to_builtins(payload), **fields}
+        if key is None:
+            since = "" if self._cursor is None else f"@{hashlib.sha256(self._cursor.encode()).hexdigest()[:16]}"
+            key = f"{self._enqueued}{since}"
+        name = type if isinstance(type, str) else type.name
+        return self.tools.children.enqueue(self.job, key, name, queue, fields)
+
     @property
     def cursor(self) -> Any:
         """What `checkpoint` was last given, in this run or an earlier one of this job; `None` before the first."""
@@ -203,7 +239,7 @@ class Context:
         self._last_checkpoint_at = now
         if go_on is None:
             return  # the next checkpoint tells more; work that was done twice is what a crash would cost too
-        self._cursor = text
+        self._cursor, self._enqueued = text, 0
         if not go_on or self.deadline - now < self._longest_piece * 1.5 + ROOM_FOR_A_PIECE:
             raise Continue
 

@@ -50,6 +50,7 @@ def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
         "tags": job.tags,
         "progress": _raw(job.progress),
         "cancel_requested": job.cancel_requested,
+        "parent_id": job.parent_id,
     }
     if payload.url is not None:
         document["payload_url"] = payload.url

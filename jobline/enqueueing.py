@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 from jobline import ids, transitions
 from jobline.creation import Replaced
 from jobline.definitions import Definitions
-from jobline.errors import FieldProblem, IdempotencyKeyReused, Unavailable, UniqueConflict
+from jobline.errors import FieldProblem, IdempotencyKeyReused, TooDeep, Unavailable, UniqueConflict
 from jobline.job import WAITING, Job
 from jobline.locks import Lock
 from jobline.payloads import INLINE_LIMIT, Bodies
@@ -25,6 +25,10 @@ from jobline.types import Types
 Found = Literal["idempotency_key", "unique"]
 _MOST_TRIES: Final = 8
 """Requests for one unique key that come between each other this often in a row: the next try is the client's."""
+
+
+DEEPEST: Final = 100
+"""Generations of jobs that enqueue jobs: a loop that nobody meant ends here."""
 
 
 class Enqueued(NamedTuple):
@@ -47,15 +51,18 @@ class Enqueueing:
     random: Callable[[int], bytes]
     """So many random bytes (`os.urandom`)."""
 
-    def enqueue(self, request: EnqueueRequest, *, op: str) -> Enqueued:
+    def enqueue(self, request: EnqueueRequest, *, op: str, parent: Job | None = None) -> Enqueued:
         """Creates the job by one conditional write, or finds the one that has its idempotency key or its unique key.
 
-        Raises what `request.admit` raises, IdempotencyKeyReused when the key came before with another request, and UniqueConflict
-        when another job holds the unique key and is neither to be returned nor can be replaced.
+        `parent` is the job whose handler asks. Raises what `request.admit` raises, TooDeep, IdempotencyKeyReused when the key came
+        before with another request, and UniqueConflict when another job holds the unique key and is neither to be returned nor can be
+        replaced.
         """
         now, key = self.now(), request.idempotency_key
         id = ids.new_id(now, self.random(ids.RANDOM_BYTES)) if key is None else ids.derived_id(request.queue, key)
         job = replace(admit(request, self.definitions, self.types, id=id, now=now), last_op=op)
+        if parent is not None:
+            job = _child(job, parent)
         lock = lock_for(job, request)
         if lock is not None:
             return self._create_unique(job, lock, request, now)
@@ -71,7 +78,7 @@ class Enqueueing:
         if request.idempotency_key is None or job.last_op == op:
             # A fresh id was taken by nobody but ourselves: the reply to that write was lost (R30).
             return Enqueued(job)
-        if job.request_hash != request.hash:
+        if job.request_hash != (request.hash or None):
             where = (FieldProblem("/idempotency_key", f"names job {job.id}, which another request created"),)
             detail = f"The idempotency key was used before with another request (job {job.id})."
             raise IdempotencyKeyReused(detail, problems=where, job_id=job.id)
@@ -122,3 +129,9 @@ class Enqueueing:
             return Replaced(holder, write.on_condition(transitions.Condition("rev", "=", holder.rev)))
         cannot = f"cannot be replaced: it is {holder.status}" if on_conflict == "replace" else f"is {holder.status}"
         raise UniqueConflict(f"Job {holder.id} holds this unique key and {cannot}.", job_id=holder.id, job_status=holder.status.value)
+
+
+def _child(job: Job, parent: Job) -> Job:
+    if parent.depth >= DEEPEST:
+        raise TooDeep(f"This would be job number {DEEPEST + 1} in a chain of jobs that enqueue each other; the limit is {DEEPEST}.")
+    return replace(job, parent_id=parent.id, depth=parent.depth + 1, traceparent=parent.traceparent)

@@ -79,6 +79,12 @@ class IdempotencyKeyReused(InvalidJob):
     slug = "idempotency-key-reused"
 
 
+class TooDeep(InvalidJob):
+    """Jobs that enqueue jobs have gone too deep."""
+
+    slug = "too-deep"
+
+
 class NotFound(JoblineError):
     """There is no such thing here."""
 

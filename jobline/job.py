@@ -132,6 +132,10 @@ class Job:
     traceparent: str | None = None
     unique: str | None = None
     """JSON text of what was asked of its uniqueness (see `locks.Unique`)."""
+    parent_id: str | None = None
+    """The job whose handler enqueued this one."""
+    depth: int = 0
+    """Jobs that enqueued jobs before this one: its parent's depth and one; 0 for a client's own job."""
     request_hash: str | None = None
     """SHA-256 of the canonical request: tells a replay of an idempotency key from a misuse."""
     history: tuple[str, ...] = ()

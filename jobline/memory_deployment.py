@@ -22,9 +22,11 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from jobline.children import Children
 from jobline.context import Toolbox
 from jobline.dead_letters import DeadLetters, Quarantine
 from jobline.definitions import Definitions
+from jobline.enqueueing import Enqueueing
 from jobline.errors import UnknownType
 from jobline.job import Job
 from jobline.job_type import JobType
@@ -122,9 +124,8 @@ class MemoryDeployment:
         self.relay_readers = self.stream.readers()
         self.observer_readers = self.stream.readers()
         self.ports = self.make_ports(store=self.store, sqs=self.sqs, clock=self.clock)
-        self.tools = Toolbox(
-            client=client or _no_client, stage=definitions.stage, bucket="memory", settings=settings or {}, secrets={}, clock=self.clock
-        )
+        self._client = client or _no_client
+        self._settings = settings or {}
         self._create_queues(most_receives)
         self._observer = self.make_observer(self.ports)
         self._requests = 0
@@ -169,6 +170,25 @@ class MemoryDeployment:
             random=self.random.randbytes,
         )
 
+    def make_tools(self, ports: Ports) -> Toolbox:
+        enqueueing = Enqueueing(
+            store=ports.store,
+            bodies=ports.bodies,
+            definitions=self.definitions,
+            types=self.types,
+            now=ports.clock,
+            random=self.random.randbytes,
+        )
+        return Toolbox(
+            client=self._client,
+            stage=self.definitions.stage,
+            bucket="memory",
+            settings=self._settings,
+            secrets={},
+            clock=ports.clock,
+            children=Children(enqueueing),
+        )
+
     def make_relay(self, ports: Ports) -> Relay:
         lanes: dict[str, dict[str, str]] = {
             queue.name: {lane: lane_name(queue.name, lane) for lane in queue.lane_names} for queue in self.definitions.queues.values()
@@ -181,7 +201,7 @@ class MemoryDeployment:
             store=ports.store,
             bodies=ports.bodies,
             queues=ports.queues,
-            tools=self.tools,
+            tools=self.make_tools(ports),
             keep=self.definitions.keep,
             clock=ports.clock,
             uniform=self.random.uniform,

@@ -30,6 +30,7 @@ _STATUS: Final[Mapping[type[errors.JoblineError], int]] = MappingProxyType(
         errors.UnknownQueue: 422,
         errors.UnknownType: 422,
         errors.IdempotencyKeyReused: 422,
+        errors.TooDeep: 422,
         # Ours, not the client's: what exactly is wrong is in the log.
         errors.JoblineError: 500,
         errors.InvalidDefinitions: 500,

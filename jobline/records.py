@@ -19,12 +19,12 @@ Item = Mapping[str, Mapping[str, Any]]
 
 _TIMES = frozenset({"created_at", "scheduled_at", "expires_at", "started_at", "completed_at", "lease_until", "attention_at"})
 _NUMBERS = frozenset(
-    {"priority", "attempts", "max_attempts", "timeout", "ttl", "dispatch", "resend", "token", "snoozes", "continued"}
+    {"priority", "attempts", "max_attempts", "timeout", "ttl", "dispatch", "resend", "token", "snoozes", "continued", "depth"}
     | {"rev", "expires_in", "v"}
 )
 _FLAGS = frozenset({"cancel_requested", "solo"})
 _LISTS = frozenset({"tags", "history"})
-_OMITTED_AT_ZERO = frozenset({"resend", "snoozes", "continued"})
+_OMITTED_AT_ZERO = frozenset({"resend", "snoozes", "continued", "depth"})
 ALWAYS_PRESENT: Final = frozenset({"rev", "token", "dispatch", "attempts"})
 """Numbers that every record has, so that adding to one needs no default."""
 _FIELDS: Final = {field.name: field for field in dataclasses.fields(Job)}

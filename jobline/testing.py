@@ -11,9 +11,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from jobline.context import Clock, Context, Toolbox
+from jobline.context import Children, Clock, Context, Toolbox
 from jobline.job import Job, Status
 
 SOME_ID = "0197a000-0000-7000-8000-000000000001"
@@ -39,6 +39,27 @@ class RecordedLease:
 
     def cancelled(self) -> bool:
         return self.cancel_requested
+
+
+class EnqueuedChild(NamedTuple):
+    """A job that a handler enqueued."""
+
+    key: str
+    type: str
+    queue: str | None
+    fields: Mapping[str, Any]
+    """What it said besides: `payload`, `delay` and so on."""
+
+
+@dataclass
+class RecordedChildren:
+    """Keeps what the handler enqueued; the ids are `child-1`, `child-2` …"""
+
+    enqueued: list[EnqueuedChild] = field(default_factory=list)
+
+    def enqueue(self, parent: Job, key: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
+        self.enqueued.append(EnqueuedChild(key, type, queue, fields))
+        return f"child-{len(self.enqueued)}"
 
 
 class _TestToolbox(Toolbox):
@@ -68,6 +89,7 @@ def make_context(
     settings: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
     lease: RecordedLease | None = None,
+    children: Children | None = None,
     clock: Clock | None = None,
 ) -> Context:
     """The context of one attempt that began now.
@@ -89,7 +111,15 @@ def make_context(
         token=attempt if starts is None else starts,
         checkpoint=None if cursor is None else json.dumps(cursor),
     )
-    tools = _TestToolbox(client=client, stage=stage, bucket=bucket, settings=settings or {}, secrets=secrets or {}, clock=clock)
+    tools = _TestToolbox(
+        client=client,
+        stage=stage,
+        bucket=bucket,
+        settings=settings or {},
+        secrets=secrets or {},
+        clock=clock,
+        children=children or RecordedChildren(),
+    )
     return Context(
         job=job,
         attempt=attempt,

@@ -78,19 +78,25 @@ def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], di
     """The Lambda handler of a worker folder: `handler = worker_handler(__package__)` is all that its `handler.py` says."""
     import boto3  # for handlers, whose clients are those that people know
 
+    from jobline.children import Children
     from jobline.context import Toolbox
     from jobline.definitions import Definitions
+    from jobline.enqueueing import Enqueueing
     from jobline.payloads import Bodies
     from jobline.queue import Queues
     from jobline.registry import Registry
     from jobline.settings import Settings
     from jobline.store import JobStore
+    from jobline.types import Types
     from jobline.worker import Worker
 
     settings = Settings.from_environment(os.environ)
     definitions = Definitions.baked()
     clients, log = Clients(), make_log()
     declared = definitions.workers[settings.worker]
+    store = JobStore(clients.dynamodb, settings.table)
+    bodies = Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket)
+    enqueueing = Enqueueing(store=store, bodies=bodies, definitions=definitions, types=Types.baked(), now=utc_now, random=os.urandom)
     tools = Toolbox(
         client=lambda service: boto3.client(service, config=HANDLER_CALLS),  # type: ignore[call-overload]
         stage=settings.stage,
@@ -98,11 +104,12 @@ def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], di
         settings=declared.environment,
         secrets=declared.secrets,
         clock=utc_now,
+        children=Children(enqueueing),
     )
     worker = Worker(
         registry=Registry.discover(package),
-        store=JobStore(clients.dynamodb, settings.table),
-        bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
+        store=store,
+        bodies=bodies,
         queues=Queues(clients.sqs, settings.queue_url_base),
         tools=tools,
         keep=definitions.keep,

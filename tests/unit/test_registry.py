@@ -359,4 +359,4 @@ def test_the_registry_run_as_a_program_knows_the_handlers_types() -> None:
         [sys.executable, "-W", "error", "-m", "jobline.registry", "functions.diagnostics"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(json.loads(done.stdout)) == ["crash", "echo", "fail", "sleep"]
+    assert sorted(json.loads(done.stdout)) == ["chain", "crash", "echo", "fail", "sleep"]

@@ -26,13 +26,13 @@ from infra.byte_code import compiler_for
 from infra.errors import BundlingError
 from infra.wheels import Libraries, Target, wheels
 from jobline.definitions import FILE_NAME as DEFINITIONS_FILE
-from jobline.definitions import Definitions
+from jobline.definitions import OPERATIONS, Definitions
 from jobline.types import FILE_NAME as TYPES_FILE
 
 FORMAT: Final = "1"
 """Grows when this module makes another asset of the same input."""
-OWN_FUNCTIONS: Final = ("api", "relay", "observer", "ticker", "dead_letters")
-OWN_SERVICES: Final = frozenset({"dynamodb", "s3", "sqs"})
+OWN_FUNCTIONS: Final = ("api", "relay", "observer", "ticker", "dead_letters", OPERATIONS)
+OWN_SERVICES: Final = frozenset({"dynamodb", "lambda", "s3", "sqs"})
 """The AWS services that Jobline's own functions call; workers keep the models of all."""
 LOCK: Final = "requirements-dev.txt"
 """Compiled from every function's requirements.txt among others (`make lock`): what the tests run with."""

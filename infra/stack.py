@@ -14,13 +14,13 @@ from constructs import Construct
 from infra.constructs.body_bucket import BODIES, QUARANTINE, BodyBucket
 from infra.constructs.http_api import HttpApi
 from infra.constructs.job_function import JobFunction
-from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_send
+from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_pause, allow_send
 from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
 from infra.constructs.minute import EveryMinute
 from infra.constructs.stream_reader import ObserverFeed, RelayFeed
 from infra.settings import StageSettings
 from jobline import settings as names
-from jobline.definitions import Definitions, Worker
+from jobline.definitions import OPERATIONS, Definitions, Worker
 from jobline.errors import InvalidDefinitions
 
 ROOM_FOR_LANES: Final = 3400
@@ -49,12 +49,14 @@ class JoblineStack(Stack):
         self.dead_letters = self._function("dead_letters", timeout=60, bucket=True)
         self.workers = {name: self._worker(worker) for name, worker in definitions.workers.items()}
         self.queues = self._queues(definitions)
+        self.pausable = {name: queue for name, queue in self.queues.items() if not definitions.queues[name].internal}
 
         http = HttpApi(self, "Http", api=self.api)
         RelayFeed(self, "RelayFeed", relay=self.relay, table=self.table, set_aside=self.set_aside)
         ObserverFeed(self, "ObserverFeed", observer=self.observer, table=self.table)
         EveryMinute(self, "Minute", function=self.ticker)
         self._tell_queues()
+        self._tell_operations()
         self._grant(definitions)
 
         CfnOutput(self, "ApiUrl", value=http.http_api.api_endpoint, description="Where clients send signed requests")
@@ -88,6 +90,12 @@ class JoblineStack(Stack):
             self.bodies.allow(worker, "GetObject", "PutObject", keys=BODIES)
             self.bodies.allow_to_see_what_is_missing(worker)
             self._grant_what_its_file_says(worker, definitions.workers[name])
+
+        operations = self.workers[OPERATIONS]
+        self.table.allow(operations, "BatchGetItem", "DeleteItem")
+        self.table.allow_query(operations, BY_QUEUE, BY_ATTENTION)
+        allow_pause(operations, *self.pausable.values())
+        self.api.allow(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[operations.function.function_arn]))
 
     def _grant_what_its_file_says(self, function: JobFunction, worker: Worker) -> None:
         for permission in worker.permissions:
@@ -146,6 +154,13 @@ class JoblineStack(Stack):
         lanes = {name: {lane: lane_queue.queue_name for lane, lane_queue in queue.lanes.items()} for name, queue in self.queues.items()}
         self.relay.function.add_environment(names.LANES, self.to_json_string(lanes))
         self.relay.function.add_environment(names.SET_ASIDE_QUEUE, self.set_aside.queue_name)
+
+    def _tell_operations(self) -> None:
+        """Tells the operations function which mappings to switch for a pause, and the api whom to ask for it."""
+        mappings = {name: [mapping.event_source_mapping_id for mapping in queue.mappings.values()] for name, queue in self.pausable.items()}
+        operations = self.workers[OPERATIONS].function
+        operations.add_environment(names.MAPPINGS, self.to_json_string(mappings))
+        self.api.function.add_environment(names.OPERATIONS_FUNCTION, operations.function_name)
 
     def _refuse_more_lanes_than_fit(self) -> None:
         """Fails now, with a sentence, where the deploy would fail half-way: Lambda takes 4 KB of environment (Lambda quotas)."""

@@ -10,17 +10,35 @@ import re
 from pathlib import Path
 from typing import Final
 
-from jobline.definitions import Definitions, KeptSeconds, Permission, Queue, SecretArn, Worker
+from jobline.definitions import (
+    FUNCTION_HEADROOM,
+    LONGEST_FUNCTION_TIMEOUT,
+    OPERATIONS,
+    Definitions,
+    KeptSeconds,
+    Permission,
+    Queue,
+    SecretArn,
+    Worker,
+)
 from jobline.errors import InvalidDefinitions
 from jobline.retry import RetryPolicy
 from jobline.toml_file import Table, TomlFile, laid_over, near
 
 QUEUES_FILE: Final = "queues.toml"
-OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", "operations"})
-"""Folders under `functions/` that are no workers; `operations` is kept free, as worker and as queue, for work on many jobs."""
+OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", OPERATIONS})
+"""Folders under `functions/` that no queue of an adopter's may name."""
 
 _QUEUE_KEYS: Final = ("worker", "concurrency", "batch_size", "threads", "lanes", "max_attempts", "retry", "timeout", "stages", "retention")
 _WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissions")
+_OPERATIONS_QUEUE: Final[Table] = {
+    "name": OPERATIONS,
+    "worker": OPERATIONS,
+    "concurrency": 4,
+    "lanes": 1,
+    "timeout": LONGEST_FUNCTION_TIMEOUT - FUNCTION_HEADROOM,
+    "max_attempts": 5,
+}
 _RETENTION_FIELDS: Final = {"done": "retention_done_seconds", "others": "retention_seconds"}
 _QUEUE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _WORKER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -61,11 +79,15 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
     workers = {queue.worker: _worker(file, queue, stage) for queue in queues.values()}
     for queue in queues.values():
         _check_timeout(file, queue, workers[queue.worker])
+    workers[OPERATIONS] = Worker(name=OPERATIONS, memory=256, timeout=LONGEST_FUNCTION_TIMEOUT)
+    queues[OPERATIONS] = file.convert(_OPERATIONS_QUEUE | retention, Queue, f"queues.{OPERATIONS}")
     return file.convert({"stage": stage, "queues": queues, "workers": workers} | retention, Definitions, "")
 
 
 def _queue(file: TomlFile, name: str, table: Table, retention: Table) -> Queue:
     key = f"queues.{name}"
+    if name == OPERATIONS:
+        raise file.wrong(key, "every deployment has this queue already: purge and redrive run there; give yours another name")
     if not _QUEUE_NAME.fullmatch(name) or name in OWN_FUNCTIONS:
         raise file.wrong(key, "a queue's name is a lower-case letter and at most 63 of a-z 0-9 _ -, and none of Jobline's own functions'")
     file.know(table, _QUEUE_KEYS, key)

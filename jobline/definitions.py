@@ -30,6 +30,8 @@ LONGEST_FUNCTION_TIMEOUT: Final = 900
 """Seconds; Lambda's own limit (Lambda quotas)."""
 FUNCTION_HEADROOM: Final = 30
 """Seconds of a worker's timeout that no job may use: what is left for the claim, the finish and the lease's margin."""
+OPERATIONS: Final = "operations"
+"""The internal queue and the worker that serves it: work on many jobs at once. Every deployment has both; no file defines them."""
 WEEK: Final = 7 * 24 * 3600
 MONTH: Final = 30 * 24 * 3600
 
@@ -79,6 +81,11 @@ class Queue(_Strict, frozen=True):
         retry = DEFAULT_RETRY.merged(RetryPolicy(max_attempts=self.max_attempts)).merged(self.retry)
         msgspec.structs.force_setattr(self, "retry", retry)
         msgspec.structs.force_setattr(self, "max_attempts", retry.max_attempts)
+
+    @property
+    def internal(self) -> bool:
+        """Whether the queue is Jobline's own: operators' routes make its jobs, and it cannot be paused."""
+        return self.name == OPERATIONS
 
     @property
     def lane_names(self) -> tuple[Lane, ...]:

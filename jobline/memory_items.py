@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,7 +100,11 @@ class MemoryStates:
         return self.states.get(queue, QueueState())
 
     def save_walk(self, queue: str, state: QueueState) -> None:
-        self.states[queue] = replace(state, paused=self.get(queue).paused)
+        now = self.get(queue)
+        self.states[queue] = replace(state, paused=now.paused, paused_at=now.paused_at, rest_until=now.rest_until)
 
-    def pause(self, queue: str, paused: bool = True) -> None:
-        self.states[queue] = replace(self.get(queue), paused=paused)
+    def pause(self, queue: str, now: datetime) -> None:
+        self.states[queue] = self.get(queue).pausing(now)
+
+    def resume(self, queue: str, now: datetime) -> None:
+        self.states[queue] = self.get(queue).resuming(now)

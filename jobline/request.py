@@ -49,6 +49,8 @@ class EnqueueRequest:
     group: str | None = None
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
+    internal: bool = False
+    """Whether Jobline itself asks: its own queue takes nobody else's jobs, since they may touch any queue."""
     hash: str = ""
     """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written."""
 
@@ -85,7 +87,10 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
     """
     queue = definitions.queues.get(request.queue)
     if queue is None:
-        raise UnknownQueue(**_unknown("queue", f"there is no queue {request.queue!r}", request.queue, definitions.queues))
+        theirs = {name: queue for name, queue in definitions.queues.items() if not queue.internal}
+        raise UnknownQueue(**_unknown("queue", f"there is no queue {request.queue!r}", request.queue, theirs))
+    if queue.internal and not request.internal:
+        raise _invalid([FieldProblem("/queue", "is Jobline's own: its jobs are made by POST /queues/{queue}/purge and /redrive")])
     known = types.of_worker(queue.worker)
     kind = known.get(request.type)
     if kind is None:

@@ -17,6 +17,8 @@ WORKER: Final = "JOBLINE_WORKER"
 QUEUE_URL_BASE: Final = "JOBLINE_QUEUE_URL_BASE"
 LANES: Final = "JOBLINE_LANES"
 SET_ASIDE_QUEUE: Final = "JOBLINE_SET_ASIDE_QUEUE"
+MAPPINGS: Final = "JOBLINE_MAPPINGS"
+OPERATIONS_FUNCTION: Final = "JOBLINE_OPERATIONS_FUNCTION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,19 @@ class Settings:
     def set_aside_queue(self) -> str:
         """Name of the queue for stream records that can never be sent."""
         return self._read(SET_ASIDE_QUEUE)
+
+    @property
+    def mappings(self) -> dict[str, list[str]]:
+        """The ids of the event source mappings that deliver each queue's lanes: `{"emails": ["14e0db71-…", …]}`."""
+        try:
+            return msgspec.json.decode(self._read(MAPPINGS), type=dict[str, list[str]])
+        except msgspec.MsgspecError as error:
+            raise InvalidSettings(f"{MAPPINGS}: {error}") from error
+
+    @property
+    def operations_function(self) -> str:
+        """Name of the function that runs operators' jobs, and that alone may pause a queue."""
+        return self._read(OPERATIONS_FUNCTION)
 
     def _read(self, name: str) -> str:
         value = self.environment.get(name, "")

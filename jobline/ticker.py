@@ -26,8 +26,8 @@ SAMPLE = 50
 """Records of one partition that a sample looks at."""
 
 
-def attention(job: Job, *, now: datetime, paused: bool, keep: Keep) -> Write | None:
-    """What the ticker does for one job that is under watch; `None`: nothing yet."""
+def attention(job: Job, *, now: datetime, rests: bool, keep: Keep) -> Write | None:
+    """What the ticker does for one job that is under watch; `None`: nothing yet. `rests`: no message is sent again (`QueueState.rests`)."""
     if job.over:
         return None
     if job.status in WAITING and job.expires_at <= now:
@@ -40,7 +40,7 @@ def attention(job: Job, *, now: datetime, paused: bool, keep: Keep) -> Write | N
         if (job.lease_until or now) + WATCH_GRACE <= now:
             return transitions.lose(job, now=now, keep=keep(job.queue), over_since=now - WATCH_GRACE)
         return transitions.watch_lease(job, now=now)
-    return None if paused else transitions.resend(job, now=now)
+    return transitions.rest(job, now=now) if rests else transitions.resend(job, now=now)
 
 
 class Ticker:
@@ -88,7 +88,8 @@ class Ticker:
         while not out_of_time():
             page = self._store.page_by_attention(queue, "open", limit=PAGE, start=position, until=self._clock() + PROMOTE_AHEAD)
             for job in self._read(page.keys):
-                write = attention(job, now=self._clock(), paused=state.paused, keep=self._keep)
+                now = self._clock()
+                write = attention(job, now=now, rests=state.rests(now), keep=self._keep)
                 if write is not None and self._store.apply(job.id, write).applied:
                     done[write.event] = done.get(write.event, 0) + 1
             position = page.next

@@ -21,6 +21,7 @@ PROMOTE_AHEAD = timedelta(seconds=90)
 """The ticker hands a job to the relay this long before it is due: a tick and a half."""
 RESEND_FIRST_PAUSE = timedelta(minutes=15)
 RESEND_LONGEST_PAUSE = timedelta(hours=24)
+REST_LONGEST_PAUSE = timedelta(hours=1)
 MAX_SNOOZES = 100
 MAX_CONTINUATIONS = 1000
 """Runs that one piece of work may take, one after the other: at a quarter of an hour each, ten days."""
@@ -344,6 +345,15 @@ def resend(job: Job, *, now: datetime) -> Write:
         Condition("rev", "=", job.rev),
     )
     return _write("resend", when, _watched(job, now + pause), add={"resend": 1})
+
+
+def rest(job: Job, *, now: datetime) -> Write:
+    """Look again later at a waiting job whose queue is paused, or was until lately, and send nothing (R10).
+
+    The longer it has waited, the longer the pause: what a paused queue holds costs little, and stands in nobody's way.
+    """
+    pause = min(max(now - job.created_at, RESEND_FIRST_PAUSE), REST_LONGEST_PAUSE)
+    return _write("watch", (_in(WAITING), Condition("rev", "=", job.rev)), _watched(job, now + pause))
 
 
 def put_back(job: Job, *, now: datetime, dispatch: int) -> Write:

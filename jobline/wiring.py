@@ -15,6 +15,7 @@ from botocore.session import Session
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sqs import SQSClient
 
@@ -52,6 +53,11 @@ class Clients:
     @cached_property
     def sqs(self) -> SQSClient:
         client: SQSClient = self._make("sqs", OWN_CALLS)
+        return client
+
+    @cached_property
+    def lambda_(self) -> LambdaClient:
+        client: LambdaClient = self._make("lambda", OWN_CALLS)
         return client
 
     @cached_property
@@ -122,5 +128,23 @@ def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], di
 
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return worker.handle(event, request_id=context.aws_request_id, remaining_milliseconds=context.get_remaining_time_in_millis())
+
+    return handler
+
+
+def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+    """The Lambda handler of the operations worker: batches of its queue as any worker, and requests to pause or resume a queue."""
+    from jobline.pausing import REQUEST, Pausing
+    from jobline.queue_states import QueueStates
+    from jobline.settings import Settings
+
+    settings = Settings.from_environment(os.environ)
+    clients = Clients()
+    notes = QueueStates(clients.dynamodb, settings.table)
+    pausing = Pausing(client=lambda: clients.lambda_, mappings=settings.mappings, notes=notes, clock=utc_now)
+    work = worker_handler(package)
+
+    def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        return pausing.handle(event) if REQUEST in event else work(event, context)
 
     return handler

@@ -18,6 +18,7 @@ import msgspec
 from functions.api.routes import Api
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.memory import MemoryStore
+from jobline.operations import Operations
 from jobline.payloads import Bodies
 from jobline.retry import RetryPolicy
 from jobline.service import Service
@@ -41,8 +42,13 @@ DEFINITIONS = Definitions(
         "emails": Queue(name="emails", worker="notifications", retry=RetryPolicy(base_delay=2000), max_attempts=4),
         "letters": Queue(name="letters", worker="notifications", ordered=True),
         "images": Queue(name="images", worker="media", timeout=100),
+        "operations": Queue(name="operations", worker="operations", timeout=870),
     },
-    workers={"notifications": Worker(name="notifications", timeout=90), "media": Worker(name="media", timeout=900)},
+    workers={
+        "operations": Worker(name="operations", timeout=900),
+        "notifications": Worker(name="notifications", timeout=90),
+        "media": Worker(name="media", timeout=900),
+    },
 )
 TYPES = Types(
     version=1,
@@ -115,7 +121,12 @@ class Client:
         given |= {"store": self.store, "bodies": bodies or NoBodies(), "now": lambda: self.now, "random": self._random}
         given |= {"sleep": self.pass_time} | service
         self.service = Service(**given)
-        self.api = Api(self.service, stage="test", log=self.log)
+        self.paused: set[str] = set()
+        operations = Operations(switch=self._switch, read_paused=lambda queues: self.paused)
+        self.api = Api(self.service, operations, stage="test", log=self.log)
+
+    def _switch(self, queue: str, paused: bool) -> None:
+        (self.paused.add if paused else self.paused.discard)(queue)
 
     def _random(self, length: int) -> bytes:
         self._ids += 1

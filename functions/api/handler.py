@@ -1,11 +1,13 @@
 """Lambda entry point of the API: one HTTP request in, one answer out."""
 
 import os
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from functions.api.routes import Api
 from jobline.definitions import Definitions
+from jobline.operations import Operations
 from jobline.payloads import Bodies
 from jobline.service import Service
 from jobline.settings import Settings
@@ -23,6 +25,18 @@ def read_stats(queue: str, now: datetime) -> Any:
     return read_stats(clients.dynamodb, settings.table, queue, now=now)
 
 
+def read_paused(queues: Sequence[str]) -> Collection[str]:
+    from jobline.queue_states import QueueStates  # neither need it pay for this, nor for what pauses
+
+    return QueueStates(clients.dynamodb, settings.table).paused(queues)
+
+
+def switch(queue: str, paused: bool) -> None:
+    from jobline.pausing import ask
+
+    ask(clients.lambda_, settings.operations_function, queue, paused=paused)
+
+
 service = Service(
     store=JobStore(clients.dynamodb, settings.table),
     bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
@@ -32,7 +46,7 @@ service = Service(
     now=utc_now,
     random=os.urandom,
 )
-api = Api(service, stage=settings.stage, log=make_log())
+api = Api(service, Operations(switch=switch, read_paused=read_paused), stage=settings.stage, log=make_log())
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

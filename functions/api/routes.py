@@ -13,11 +13,13 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 
 from functions.api.http import Request, answer, etag, found_by
 from functions.api.job_routes import JobRoutes
+from functions.api.operator_routes import OperatorRoutes
 from jobline import strict_json
 from jobline.documents import encode
 from jobline.errors import MethodNotAllowed, NotFound, Unavailable
 from jobline.listing import parse_listing
 from jobline.log import Log
+from jobline.operations import Operations
 from jobline.problems import MEDIA_TYPE, problem
 from jobline.request import parse_request
 from jobline.service import Service
@@ -36,8 +38,9 @@ class Route(NamedTuple):
 class Api:
     """The HTTP API over a `Service`, behind API Gateway's HTTP API (payload format 2.0)."""
 
-    def __init__(self, service: Service, *, stage: str, log: Log) -> None:
+    def __init__(self, service: Service, operations: Operations, *, stage: str, log: Log) -> None:
         self._service = service
+        self._operations = operations
         self._stage = stage
         self._log = log
         self._app = APIGatewayHttpResolver()
@@ -79,6 +82,7 @@ class Api:
             Route("GET", "/queues", self._queues),
             Route("GET", "/queues/<queue>", self._queue),
             Route("GET", "/queues/<queue>/stats", self._stats),
+            *(Route(*route) for route in OperatorRoutes(self._service, self._operations, self._request).routes()),
             Route("GET", "/types", self._types),
             Route("GET", "/health", self._health),
         )
@@ -118,8 +122,9 @@ class Api:
 
     def _queues(self) -> Response[str]:
         self._request.refuse_query()
-        queues = sorted(self._service.definitions.queues.items())
-        return answer(200, {"queues": [self._service.describe_queue(queue) for _, queue in queues]})
+        queues = [queue for _, queue in sorted(self._service.definitions.queues.items())]
+        paused = self._operations.paused(queues)
+        return answer(200, {"queues": [self._service.describe_queue(queue) | {"paused": paused[queue.name]} for queue in queues]})
 
     def _queue(self, queue: str) -> Response[str]:
         self._request.refuse_query()

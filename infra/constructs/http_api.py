@@ -32,6 +32,8 @@ ROUTES: Final[tuple[tuple[str, str], ...]] = (
     ("GET", "/queues"),
     ("GET", "/queues/{queue}"),
     ("GET", "/queues/{queue}/stats"),
+    ("POST", "/queues/{queue}/pause"),
+    ("POST", "/queues/{queue}/resume"),
     ("GET", "/types"),
     ("GET", "/health"),
 )

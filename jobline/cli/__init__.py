@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     import typer
     from typer.exceptions import TyperException
 
-    from jobline.cli import job_commands  # noqa: F401  its commands are added to the app
+    from jobline.cli import job_commands, operator_commands  # noqa: F401  their commands are added to the app
     from jobline.cli.commands import app
 
     try:

@@ -220,10 +220,9 @@ def cancel(context: typer.Context, ids: Ids, output: As = Output.TABLE) -> int:
 @app.command(no_args_is_help=True)
 def stats(context: typer.Context, queue: QueueName, output: As = Output.TABLE) -> None:
     """Show a queue's numbers."""
-    if not _NAME.fullmatch(queue):
-        raise NotFound(f"There is no queue {queue!r}.")
+    path = queue_path(queue)
     with connect(context) as connection:
-        answer = ask(connection, "GET", f"/queues/{queue}/stats", STATS)
+        answer = ask(connection, "GET", f"{path}/stats", STATS)
     if output is Output.JSON:
         screen.show_json(answer.text)
     else:
@@ -253,6 +252,13 @@ def job_path(id: str) -> str:
     if not _NAME.fullmatch(id):
         raise JobNotFound(f"{id[:64]!r} is no job id, nor the beginning of one.")
     return f"/jobs/{id}"
+
+
+def queue_path(queue: str) -> str:
+    """The path of a queue. Raises NotFound for what cannot be a queue's name."""
+    if not _NAME.fullmatch(queue):
+        raise NotFound(f"There is no queue {queue!r}.")
+    return f"/queues/{queue}"
 
 
 def of_each(context: typer.Context, ids: list[str], ask: Callable[[Connection, str], Answer]) -> tuple[dict[str, Answer], int]:

@@ -59,6 +59,11 @@ def show_cancelled(answers: Mapping[str, Json]) -> None:
         _write(f"{word} {_plain(id)}")
 
 
+def show_switched(queue: str, answer: Json) -> None:
+    word = "paused" if answer["paused"] else "resumed"
+    _write(f"{word} {queue}. {_plain(str(answer.get('detail', '')))}".rstrip())
+
+
 def show_job(job: Json) -> None:
     """A job's fields, those that are known, one a line."""
     from rich.text import Text

@@ -220,6 +220,8 @@ def test_an_unknown_queue_is_named_with_the_ones_there_are(api: Client) -> None:
     answer = api.call("POST", "/jobs", SEND_EMAIL | {"queue": "email"})
     assert (answer.status, answer.body["detail"]) == (422, "There is no queue 'email' (did you mean 'emails'?).")
     assert answer.body["type"].endswith(":unknown-queue")
+    answer = api.call("POST", "/jobs", SEND_EMAIL | {"queue": "operations"})
+    assert answer.status == 422 and answer.body["detail"].startswith("queue is Jobline's own")
     answer = api.call("POST", "/jobs", SEND_EMAIL | {"queue": "zzz"})
     assert answer.body["detail"] == "There is no queue 'zzz'; there are emails, images, letters."
 

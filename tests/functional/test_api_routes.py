@@ -26,7 +26,7 @@ def test_health_needs_nothing_but_the_api_itself(api: Client) -> None:
 
 def test_queues_are_listed_with_what_clients_may_know(api: Client) -> None:
     queues = {queue["name"]: queue for queue in api.call("GET", "/queues").body["queues"]}
-    assert list(queues) == ["emails", "images", "letters"]
+    assert list(queues) == ["emails", "images", "letters", "operations"]
     assert queues["emails"] == {
         "name": "emails",
         "worker": "notifications",
@@ -38,6 +38,7 @@ def test_queues_are_listed_with_what_clients_may_know(api: Client) -> None:
         "max_attempts": 4,
         "retry": {"max_attempts": 4, "backoff": "exponential", "base_delay": 2000, "max_delay": 3600000, "jitter": 0.25},
         "timeout": 60,
+        "paused": False,
     }
 
 

@@ -35,10 +35,11 @@ def table_calls(stage: str, function: str) -> set[str]:
 
 
 @STAGES
-def test_no_function_may_read_the_whole_table_or_delete_from_it(stage: str) -> None:
+def test_no_function_may_read_the_whole_table_and_operations_alone_deletes_from_it(stage: str) -> None:
     for function in functions(stage):
         everything = set().union(*allowed(stage, function, "dynamodb").values())
-        assert not everything & {"Scan", "DeleteItem", "BatchWriteItem", "DeleteTable", "UpdateTable", "PartiQLSelect", "PartiQLDelete"}
+        assert ("DeleteItem" in everything) == (function == "operations")
+        assert not everything & {"Scan", "BatchWriteItem", "DeleteTable", "UpdateTable", "PartiQLSelect", "PartiQLDelete"}
 
 
 @STAGES
@@ -51,6 +52,7 @@ def test_no_function_may_read_the_whole_table_or_delete_from_it(stage: str) -> N
         ("ticker", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
         ("dead_letters", {"GetItem", "UpdateItem"}),
         ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate"}),
+        ("operations", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "DeleteItem"}),
     ],
 )
 def test_a_function_may_make_the_calls_to_the_table_that_its_code_makes_and_no_others(stage: str, function: str, calls: set[str]) -> None:
@@ -58,11 +60,11 @@ def test_a_function_may_make_the_calls_to_the_table_that_its_code_makes_and_no_o
 
 
 @STAGES
-def test_only_api_and_ticker_query_and_only_the_two_indexes(stage: str) -> None:
+def test_only_api_ticker_and_operations_query_and_only_the_two_indexes(stage: str) -> None:
     [table] = resources(stage, "AWS::DynamoDB::Table")
     for function in functions(stage):
         queried = {target for target, calls in allowed(stage, function, "dynamodb").items() if "Query" in calls}
-        expected = {f"{table}/index/by_queue", f"{table}/index/by_attention"} if function in {"api", "ticker"} else set()
+        expected = {f"{table}/index/by_queue", f"{table}/index/by_attention"} if function in {"api", "ticker", "operations"} else set()
         assert queried == expected
 
 
@@ -107,6 +109,31 @@ def test_dead_letters_receives_from_dead_letter_queues_alone_and_writes_to_quara
 def test_relay_observer_and_ticker_never_touch_the_bucket(stage: str) -> None:
     for function in ("relay", "observer", "ticker"):
         assert allowed(stage, function, "s3") == {}
+
+
+@STAGES
+def test_operations_alone_may_switch_the_mappings_of_lanes_and_not_of_its_own_queue(stage: str) -> None:
+    lanes = {
+        name
+        for name, mapping in resources(stage, "AWS::Lambda::EventSourceMapping").items()
+        if "RedrivePolicy" in resources(stage, "AWS::SQS::Queue").get(mapping["EventSourceArn"]["Fn::GetAtt"][0], {})
+    }
+    expected = {name for name in lanes if not name.startswith("Queuesoperations")}
+    assert lanes - expected
+    for function in functions(stage):
+        switched = {
+            target.rpartition(":")[2]
+            for target, calls in allowed(stage, function, "lambda").items()
+            if calls == {"UpdateEventSourceMapping"}
+        }
+        assert switched == (expected if function == "operations" else set())
+
+
+@STAGES
+def test_only_the_api_may_call_a_function_and_that_is_operations(stage: str) -> None:
+    for function in functions(stage):
+        called = {target for target, calls in allowed(stage, function, "lambda").items() if "InvokeFunction" in calls}
+        assert called == ({functions(stage)["operations"][0]} if function == "api" else set())
 
 
 @STAGES

@@ -17,7 +17,7 @@ from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import InvalidDefinitions
 from jobline.log import Silence
 from jobline.long_poll import LONGEST_WAIT
-from jobline.settings import BUCKET, LANES, QUEUE_URL_BASE, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
+from jobline.settings import BUCKET, LANES, MAPPINGS, OPERATIONS_FUNCTION, QUEUE_URL_BASE, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
 from tests.infra.deployment import OWN_FUNCTIONS, definitions, functions, make_stack, mappings, resources, template, the
 
 BOTH = pytest.mark.parametrize("stage", ["dev", "local"])
@@ -225,7 +225,7 @@ def test_every_route_of_the_contract_is_there_and_signed(stage: str) -> None:
 
 
 def test_the_gateway_and_the_function_know_the_same_routes() -> None:
-    api = Api(cast(Any, "a service that no route is asked of"), stage="dev", log=Silence())
+    api = Api(cast(Any, "a service that no route is asked of"), cast(Any, "operations neither"), stage="dev", log=Silence())
     assert sorted((route.method, route.path.replace("<", "{").replace(">", "}")) for route in api.routes) == sorted(ROUTES)
 
 
@@ -306,13 +306,33 @@ def test_every_function_is_told_what_it_reads_and_nothing_else(stage: str) -> No
     }
     for_worker = {STAGE, TABLE, BUCKET, WORKER, QUEUE_URL_BASE}
     assert told == {
-        "api": {STAGE, TABLE, BUCKET},
+        "api": {STAGE, TABLE, BUCKET, OPERATIONS_FUNCTION},
         "relay": {STAGE, TABLE, QUEUE_URL_BASE, LANES, SET_ASIDE_QUEUE},
         "observer": {STAGE, TABLE},
         "ticker": {STAGE, TABLE},
         "dead_letters": {STAGE, TABLE, BUCKET, QUEUE_URL_BASE},
         **dict.fromkeys(definitions(stage).workers, for_worker),
+        "operations": {*for_worker, MAPPINGS},
     }
+
+
+@BOTH
+def test_operations_knows_every_lane_s_mapping_but_its_own(stage: str) -> None:
+    value = functions(stage)["operations"][1]["Environment"]["Variables"][MAPPINGS]
+    text = "".join(part if isinstance(part, str) else part["Ref"] for part in value["Fn::Join"][1])
+    sources = {name: mapping["EventSourceArn"] for name, mapping in resources(stage, "AWS::Lambda::EventSourceMapping").items()}
+    queues = definitions(stage).queues
+    told = json.loads(text)
+    assert {name: len(ids) for name, ids in told.items()} == {
+        name: len(queue.lane_names) for name, queue in queues.items() if name != "operations"
+    }
+    for name, ids in told.items():
+        assert {sources[id]["Fn::GetAtt"][0] for id in ids} <= {lane for lane in lanes(stage) if lane.startswith(f"Queues{name}")}
+
+
+@BOTH
+def test_a_deploy_says_nothing_of_whether_a_queue_is_paused(stage: str) -> None:
+    assert all("Enabled" not in mapping for mapping in resources(stage, "AWS::Lambda::EventSourceMapping").values())
 
 
 @BOTH

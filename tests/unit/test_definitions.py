@@ -95,9 +95,18 @@ def test_a_stage_overrides_single_values_and_leaves_the_rest(checkout: Path) -> 
 def test_a_queue_exists_only_in_the_stages_it_names_and_so_does_its_worker(checkout: Path) -> None:
     write(checkout, EMAILS + '[queues.probe]\nworker = "diagnostics"\nstages = ["local", "dev"]')
     write(checkout, "", "functions/diagnostics/worker.toml")
-    assert load(checkout, "dev").queues.keys() == {"emails", "probe"}
+    assert load(checkout, "dev").queues.keys() == {"emails", "probe", "operations"}
     prod = load(checkout, "prod")
-    assert (set(prod.queues), set(prod.workers)) == ({"emails"}, {"notifications"})
+    assert (set(prod.queues), set(prod.workers)) == ({"emails", "operations"}, {"notifications", "operations"})
+
+
+def test_every_deployment_has_the_queue_of_operators_jobs(checkout: Path) -> None:
+    write(checkout, '[retention]\nothers = "3d"\n' + EMAILS)
+    definitions = load(checkout, "dev")
+    queue, worker = definitions.queues["operations"], definitions.workers["operations"]
+    assert (queue.internal, definitions.queues["emails"].internal) == (True, False)
+    assert (queue.lane_names, queue.retention_seconds) == (("normal",), 3 * 86400)
+    assert queue.timeout == worker.longest_job == 870
 
 
 def test_what_is_baked_into_an_asset_reads_back_equal_and_does_not_depend_on_the_order_in_the_file(
@@ -130,7 +139,7 @@ def test_what_is_baked_into_an_asset_reads_back_equal_and_does_not_depend_on_the
         ("[queues.emails]\nworker = '../../etc'", "queues.emails.worker: '../../etc' is no name of a worker"),
         ("[queues.emails]\nworker = 3", "queues.emails.worker: Expected `str`, got `int`"),
         ("[queues.E-mails]\nworker = 'notifications'", "queues.E-mails: a queue's name is"),
-        ("[queues.operations]\nworker = 'notifications'", "queues.operations: a queue's name is"),
+        ("[queues.operations]\nworker = 'notifications'", "queues.operations: every deployment has this queue already"),
         (EMAILS + "concurrency = 1", "queues.emails.concurrency: Expected `int` >= 2"),
         (EMAILS + "concurrency = 'ten'", "queues.emails.concurrency: Expected `int`, got `str`"),
         (EMAILS + "batch_size = 11", "queues.emails.batch_size: Expected `int` <= 10"),

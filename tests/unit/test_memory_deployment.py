@@ -111,10 +111,10 @@ def test_a_worker_that_cannot_answer_loses_no_job() -> None:
 def test_a_paused_queue_starts_nothing_and_goes_on_when_resumed() -> None:
     shop = deployment(ship)
     id = shop.enqueue("ship", {"number": 1}).id
-    shop.states.pause("orders")
+    shop.states.pause("orders", shop.now)
     shop.advance("2h")
     assert (shop.job(id).status, shop.sqs.sent) == (Status.PENDING, 1)
-    shop.states.pause("orders", False)
+    shop.states.resume("orders", shop.now)
     shop.run_until_idle()
     assert shop.job(id).status is Status.DONE
 

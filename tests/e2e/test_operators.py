@@ -1,0 +1,47 @@
+"""What operators do with a whole queue, on the deployed stack."""
+
+from __future__ import annotations
+
+import time
+
+from jobline.local_stack import LocalStack
+from tests.e2e.client import Client
+
+
+def statuses(client: Client, ids: list[str]) -> set[str]:
+    return {client.call("GET", f"/jobs/{id}").body["status"] for id in ids}
+
+
+def test_a_paused_queue_starts_nothing_until_it_is_resumed_and_then_runs_everything(client: Client) -> None:
+    answer = client.call("POST", "/queues/diagnostics/pause")
+    assert (answer.status, answer.body["paused"]) == (200, True)
+    try:
+        time.sleep(2)  # a poll that was under way may still bring a batch
+        ids = [client.enqueue("diagnostics", "echo", number) for number in range(5)]
+        time.sleep(5)
+        assert statuses(client, ids) == {"pending"}
+        assert client.call("GET", "/queues/diagnostics/stats").body["paused"] is True
+        assert client.call("POST", "/queues/diagnostics/pause").body["paused"] is True
+        other = client.enqueue("webhooks", "webhook_delivery", {"url": "http://127.0.0.1:8181/nobody", "body": {}}, max_attempts=1)
+        assert client.end_of(other)["status"] == "dead"
+    finally:
+        assert client.call("POST", "/queues/diagnostics/resume").body["paused"] is False
+    assert {client.end_of(id)["status"] for id in ids} == {"done"}
+    assert {queue["name"]: queue["paused"] for queue in client.call("GET", "/queues").body["queues"]}["diagnostics"] is False
+
+
+def test_the_operations_queue_itself_cannot_be_paused(client: Client) -> None:
+    assert client.call("POST", "/queues/operations/pause").status == 409
+
+
+def test_a_deploy_leaves_a_paused_queue_paused(client: Client, stack: LocalStack) -> None:
+    assert client.call("POST", "/queues/images/pause").status == 200
+    try:
+        stack.deploy()
+        assert client.call("GET", "/queues/images/stats").body["paused"] is True
+        id = client.enqueue("images", "image_resize", {"source": "no/such.jpeg", "sizes": [{"width": 10}]}, max_attempts=1)
+        time.sleep(4)
+        assert statuses(client, [id]) == {"pending"}
+    finally:
+        assert client.call("POST", "/queues/images/resume").status == 200
+    assert client.end_of(id)["status"] == "dead"

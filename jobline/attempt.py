@@ -11,7 +11,7 @@ import msgspec
 
 from jobline.context import Context
 from jobline.deadline import AttemptTimedOut, deadline
-from jobline.errors import InvalidJob, UnknownType
+from jobline.errors import InvalidJob, Unavailable, UnknownType
 from jobline.registry import Registry
 from jobline.steering import LONGEST_WAIT, Cancel, Continue, NonRetryable, RetryAfter, Snooze
 from jobline.transitions import Cause, clip_error
@@ -59,16 +59,27 @@ class Abandoned:
 Ending = Returned | Failed | Snoozed | Continued | Abandoned
 
 
-def attempt(registry: Registry, payload: Callable[[], str], context: Context, seconds: float) -> Ending:
+@dataclass(frozen=True, slots=True)
+class Unstarted:
+    """No attempt: AWS did not give the payload this time, so the handler was not started."""
+
+    reason: str
+
+
+def attempt(registry: Registry, payload: Callable[[], str], context: Context, seconds: float) -> Ending | Unstarted:
     """Runs the handler of the context's job for at most `seconds`; never raises.
 
-    `payload()` gives the payload's JSON text; what it raises fails the attempt too. An unknown type is a failed attempt and not
-    the end: during a deployment an older worker may meet a newer job.
+    `payload()` gives the payload's JSON text. When it raises `Unavailable` nothing is started; whatever else it raises fails the
+    attempt. An unknown type is a failed attempt and not the end: during a deployment an older worker may meet a newer job.
     """
     try:
         with deadline(seconds):
             job_type = registry.get(context.type)
-            value = job_type(registry.decode(context.type, payload()), context)
+            try:
+                text = payload()
+            except Unavailable as error:
+                return Unstarted(error.detail)
+            value = job_type(registry.decode(context.type, text), context)
             return Returned(encode_result(value))
     except RetryAfter as steering:
         return Failed(describe(steering), retry_after=steering.seconds)

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import Any, Final
 
 from jobline import transitions
-from jobline.attempt import Ending, Failed, attempt
+from jobline.attempt import Ending, Failed, Unstarted, attempt
 from jobline.claims import LEASE_MARGIN, ONE_SECOND, WRITE_TIME, Claims, Delivery, Drop, Held, Hide, Suspect, Verdict
 from jobline.context import Context, Toolbox
 from jobline.endings import BodyStore, Endings
@@ -31,6 +31,8 @@ from jobline.transitions import Keep
 
 START_TIME: Final = timedelta(seconds=5)
 """What an invocation may take to claim its first job. A timeout that no invocation has room for is cut to what one has."""
+UNREADABLE_PAUSE: Final = timedelta(seconds=10)
+"""How long a message is hidden whose job's payload AWS did not give."""
 
 
 @dataclass(slots=True)
@@ -236,14 +238,18 @@ class Worker:
             logger=self._handler_log,
         )
         ending = attempt(self._registry, lambda: self._payload(job), context, timeout.total_seconds())
-        self._finish(held, ending, invocation, finishes)
+        if isinstance(ending, Unstarted):
+            self._log.warning("payload cannot be read now", job=job.id, error=ending.reason)
+            self._hand_back(held, invocation, finishes, pause=UNREADABLE_PAUSE)
+        else:
+            self._finish(held, ending, invocation, finishes)
 
     def _payload(self, job: Job) -> str:
         text = self._bodies.load(job.payload, job.payload_ref)
         return "null" if text is None else text
 
-    def _hand_back(self, held: Held, invocation: Invocation, finishes: Finishes) -> None:
-        """Gives up a lease under which nothing was started (R17)."""
+    def _hand_back(self, held: Held, invocation: Invocation, finishes: Finishes, *, pause: timedelta = timedelta(0)) -> None:
+        """Gives up a lease under which nothing was started (R17); the message comes again after `pause`."""
         delivery = held.delivery
 
         def change(job: Job) -> transitions.Write:
@@ -255,7 +261,7 @@ class Worker:
             invocation.count("handed_back")
             invocation.unwritten |= after is held.job
             invocation.kept.append(delivery.message_id)
-            self._queues.hide(delivery.queue_name, delivery.receipt_handle, self._clock(), self._clock())
+            self._queues.hide(delivery.queue_name, delivery.receipt_handle, self._clock() + pause, self._clock())
 
         finishes.write(held.job, change, settle)
 

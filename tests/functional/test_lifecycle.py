@@ -116,6 +116,18 @@ def test_a_result_of_any_size_is_kept_whole(size: int) -> None:
         assert aws.bodies.load(done.result, done.result_ref) == json.dumps("r" * size)
 
 
+def test_a_payload_that_aws_does_not_give_for_a_while_spends_no_attempt() -> None:
+    with cloud(handler(lambda payload, ctx: payload["text"])) as aws:
+        placed = aws.bodies.put(make_job().id, "payload", json.dumps({"text": "t" * 500}))
+        aws.enqueue("work", payload=None, payload_ref=placed.reference, max_attempts=1)
+        aws.faults.outage = {"get_item"}
+        aws.settle(limit=seconds(60))
+        assert (aws.job().status, aws.job().attempts) == (Status.PENDING, 0)
+        aws.faults.outage = set()
+        aws.settle()
+        assert (aws.job().status, aws.job().result_ref is None, aws.job().attempts) == (Status.DONE, False, 1)
+
+
 def test_a_handler_that_takes_too_long_is_stopped_and_its_attempt_counts() -> None:
     def spin(payload: Any, ctx: Context) -> None:
         while True:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,19 @@ from jobline.statements import sayable
 from jobline.store import JobStore, Outcome
 from jobline.ticker import Ticker
 from jobline.transitions import Write, enqueued
+from jobline.types import Types
 from jobline.wiring import utc_now
 from jobline.worker import Worker
+from tests.api import Client
 from tests.aws import REGION, client, create_table
 from tests.factories import NOW, make_job
 from tests.faults import Faults, FaultyClient, Killed
 
 FUNCTION_TIMEOUT = timedelta(seconds=300)
 VISIBILITY = 6 * FUNCTION_TIMEOUT
+
+moto_client = cache(client)
+"""Making a client takes longer than a job's whole life; moto answers one of yesterday as well as a new one."""
 
 
 class MotoStore(JobStore):
@@ -70,7 +75,7 @@ class Cloud:
     ) -> None:
         self.traveller = traveller
         self.faults = faults or Faults()
-        self.raw = {service: client(service) for service in ("dynamodb", "sqs", "s3")}
+        self.raw = {service: moto_client(service) for service in ("dynamodb", "sqs", "s3")}
         faulty = {name: FaultyClient(raw, self.faults) for name, raw in self.raw.items()}
         dynamodb: Any = faulty["dynamodb"]
         sqs: Any = faulty["sqs"]
@@ -115,6 +120,13 @@ class Cloud:
             store=store, queues=queues, quarantine=Quarantine(lambda: s3, "bodies"), keep=definitions.keep, clock=utc_now, log=log
         )
         self.definitions = definitions
+        self.api = Client(
+            store,
+            self.bodies,
+            definitions=definitions,
+            types=Types.from_json(json.dumps({"version": 1, "workers": {queue.worker: Registry(types).describe()}})),
+            now=utc_now,
+        )
         self._stream_read = 0
         self._requests = 0
 

@@ -44,6 +44,7 @@ HOST_ONLY: Final = frozenset(
         "demo",
         "demo_jobs",
         "dev",
+        "diagram",
         "local_aws",
         "local_fixes",
         "local_stack",

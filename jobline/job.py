@@ -17,13 +17,14 @@ class Status(StrEnum):
     """What a job is at this moment; the values are what the API, the CLI and the table say."""
 
     PENDING = "pending"
-    """Waits for a worker. Entered by enqueue, promotion, retry, hand-back and snooze; left by claim, cancel or expiry."""
+    """Waits for a worker. Entered by enqueue, promotion, retry, hand-back, snooze and reschedule; left by claim, reschedule, cancel
+    or expiry."""
     SCHEDULED = "scheduled"
-    """Due later than a message can wait. Entered by enqueue, snooze and reschedule; left when the ticker promotes it."""
+    """Due later than a message can wait. Entered by enqueue, snooze and reschedule; left by promotion, reschedule, cancel or expiry."""
     RUNNING = "running"
-    """A worker holds the lease. Entered by claim; left by finish, hand-back, or when the lease is lost."""
+    """A worker holds the lease. Entered by claim; left by finish or hand-back, or when the lease is lost."""
     FAILED = "failed"
-    """The last attempt failed and another is due. Left by claim, promotion, cancel, retry or expiry."""
+    """The last attempt failed, or lost its lease, and another is due. Left by claim, promotion, cancel, retry or expiry."""
     DONE = "done"
     """The handler returned; the result is recorded. Removed after the retention."""
     DEAD = "dead"
@@ -45,10 +46,23 @@ class Transition(NamedTuple):
     actor: str
     sources: frozenset[Status]
     targets: frozenset[Status]
+    kept: frozenset[Status] = frozenset()
+    """The sources that stay what they are; no other source leads to them."""
+
+    @property
+    def moves(self) -> frozenset[tuple[Status, Status]]:
+        """Every (from, to) that this is; none for an enqueue, which comes from nowhere."""
+        changing, new = self.sources - self.kept, self.targets - self.kept
+        return frozenset({(source, target) for source in changing for target in new} | {(status, status) for status in self.kept})
 
 
-def _row(actor: str, sources: frozenset[Status] | set[Status], *targets: Status) -> Transition:
-    return Transition(actor, frozenset(sources), frozenset(targets))
+def _row(actor: str, sources: frozenset[Status] | set[Status], *targets: Status, kept: set[Status] | None = None) -> Transition:
+    return Transition(actor, frozenset(sources), frozenset(targets), frozenset(kept or ()))
+
+
+def _touch(actor: str, statuses: frozenset[Status] | set[Status]) -> Transition:
+    """A write that leaves the status as it is."""
+    return Transition(actor, frozenset(statuses), frozenset(statuses), frozenset(statuses))
 
 
 _S = Status
@@ -66,15 +80,15 @@ TRANSITIONS: Final = MappingProxyType(
         "continue": _row("worker", {_S.RUNNING}, _S.PENDING, _S.DEAD, _S.CANCELLED),
         "abandon": _row("worker", {_S.RUNNING}, _S.CANCELLED),
         "cancel": _row("api", WAITING, _S.CANCELLED),
-        "request_cancel": _row("api", {_S.RUNNING}, _S.RUNNING),
-        "reschedule": _row("api", WAITING, _S.PENDING, _S.SCHEDULED, _S.FAILED),
+        "request_cancel": _touch("api", {_S.RUNNING}),
+        "reschedule": _row("api", WAITING, _S.PENDING, _S.SCHEDULED, _S.FAILED, kept={_S.FAILED}),
         "retry": _row("api, operations", RETRYABLE, _S.PENDING),
         "expire": _row("worker, ticker, dead_letters", WAITING, _S.EXPIRED),
-        "put_back": _row("dead_letters", {_S.PENDING, _S.FAILED}, _S.PENDING, _S.FAILED),
-        "resend": _row("ticker", {_S.PENDING, _S.FAILED}, _S.PENDING, _S.FAILED),
-        "watch": _row("ticker", WAITING | {_S.RUNNING}, _S.PENDING, _S.SCHEDULED, _S.FAILED, _S.RUNNING),
-        "progress": _row("worker", {_S.RUNNING}, _S.RUNNING),
-        "checkpoint": _row("worker", {_S.RUNNING}, _S.RUNNING),
+        "put_back": _touch("dead_letters", {_S.PENDING, _S.FAILED}),
+        "resend": _touch("ticker", {_S.PENDING, _S.FAILED}),
+        "watch": _touch("ticker", WAITING | {_S.RUNNING}),
+        "progress": _touch("worker", {_S.RUNNING}),
+        "checkpoint": _touch("worker", {_S.RUNNING}),
     }
 )
 """Every event of the protocol (PROTOCOL.md's transition table). Whatever is not here is refused."""

@@ -18,7 +18,7 @@ from tests.api import Answer
 from tests.cloud import Cloud
 from tests.faults import Killed
 
-MOVES = {(source, target) for row in TRANSITIONS.values() for source in row.sources for target in row.targets}
+MOVES = frozenset().union(*(row.moves for row in TRANSITIONS.values()))
 WORK = {"queue": "emails", "type": "work", "retry": {"backoff": "fixed", "base_delay": 5000, "jitter": 0}}
 
 

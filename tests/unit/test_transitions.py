@@ -305,7 +305,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.job is before
             return
         row = TRANSITIONS[write.event]
-        assert before.status in row.sources and self.job.status in row.targets
+        assert (before.status, self.job.status) in row.moves
         assert self.job.rev == before.rev + 1
         assert self.job.token >= before.token
         assert self.job.dispatch >= before.dispatch

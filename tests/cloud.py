@@ -16,7 +16,7 @@ from typing import Any
 
 import time_machine
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
 from jobline.context import Toolbox
@@ -186,6 +186,7 @@ class Cloud:
         Read from moto itself: its DynamoDB Streams API does not speak the protocol of the current boto3.
         """
         shard = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables[self.table].stream_shard
+        assert shard is not None
         return [record.to_json() for record in shard.items]
 
     def run_relay(self) -> None:
@@ -216,7 +217,11 @@ class Cloud:
         return self._consume(self.lanes["dlq"], 10, self.dead_letters.handle)
 
     def run_ticker(self) -> None:
-        self._invoke(lambda: self.ticker.tick() or {})
+        def tick() -> dict[str, Any]:
+            self.ticker.tick()
+            return {}
+
+        self._invoke(tick)
 
     def _invoke(self, function: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
         """Runs a function in a fresh process; `None` when it died or raised."""

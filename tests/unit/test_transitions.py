@@ -332,21 +332,21 @@ class AnyOrder(RuleBasedStateMachine):
         delay=st.sampled_from([0, 5, 5000]),
     )
     def finish(self, alone: bool, row: str, delay: int) -> None:
-        job, common = self.job, {"now": self.now, "keep": KEEP}
+        job, now = self.job, self.now
         alone = alone and job.attempts > 0
         if not alone and job.attempts >= job.max_attempts:
             return  # a batch never claims a job without attempts left: it would be dead
         match row:
             case "done":
-                self.try_(t.done(job, result="1", result_ref=None, alone=alone, **common))
+                self.try_(t.done(job, result="1", result_ref=None, alone=alone, now=now, keep=KEEP))
             case "fail" | "fatal":
-                self.try_(t.fail(job, error="E", delay=seconds(delay), alone=alone, retryable=row == "fail", **common))
+                self.try_(t.fail(job, error="E", delay=seconds(delay), alone=alone, retryable=row == "fail", now=now, keep=KEEP))
             case "snooze":
-                self.try_(t.snooze(job, delay=seconds(delay), alone=alone, cap=2, **common))
+                self.try_(t.snooze(job, delay=seconds(delay), alone=alone, cap=2, now=now, keep=KEEP))
             case "abandon":
-                self.try_(t.abandon(job, reason="r", alone=alone, **common))
+                self.try_(t.abandon(job, reason="r", alone=alone, now=now, keep=KEEP))
             case "back":
-                self.try_(t.hand_back(job, alone=alone, **common))
+                self.try_(t.hand_back(job, alone=alone, now=now, keep=KEEP))
             case _:
                 self.try_(t.progress(job, "{}"))
 

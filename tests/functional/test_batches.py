@@ -98,7 +98,7 @@ def test_a_killer_in_a_batch_ends_dead_by_its_own_count_and_its_neighbours_end_d
         assert [(one.status, one.attempts) for one in ended] == [(Status.DONE, 1)] * (size - 1)
         crashes = [entry for entry in map(json.loads, killer.history) if entry[0] == "crash"]
         assert len(crashes) >= 3
-        assert all("ended without a word" in detail for *_, detail in crashes)
+        assert all("ended without a word" in detail for _, _, _, detail, _ in crashes)
 
 
 @pytest.mark.parametrize("kind", ["crash_before", "crash_after", "throttled", "reply_lost", "repeated"])

@@ -67,7 +67,7 @@ class JoblineStack(Stack):
         """Everything that any function may do, besides writing its own log."""
         every_lane = [lane for queue in self.queues.values() for lane in queue.lanes.values()]
 
-        self.table.allow(self.api, "GetItem", "BatchGetItem", "PutItem", "UpdateItem")
+        self.table.allow(self.api, "GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLInsert")
         self.table.allow_query(self.api, BY_QUEUE, BY_ATTENTION)
         self.bodies.allow(self.api, "GetObject", "PutObject", keys=BODIES)
         self.bodies.allow_to_see_what_is_missing(self.api)

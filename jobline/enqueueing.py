@@ -58,16 +58,22 @@ class Enqueueing:
         before with another request, and UniqueConflict when another job holds the unique key and is neither to be returned nor can be
         replaced.
         """
+        return self.settle(request, self.prepare(request, op=op, parent=parent))
+
+    def prepare(self, request: EnqueueRequest, *, op: str, parent: Job | None = None) -> Job:
+        """The job that the request asks for, not yet written; raises what `request.admit` raises, and TooDeep."""
         now, key = self.now(), request.idempotency_key
         id = ids.new_id(now, self.random(ids.RANDOM_BYTES)) if key is None else ids.derived_id(request.queue, key)
         job = replace(admit(request, self.definitions, self.types, id=id, now=now), last_op=op)
-        if parent is not None:
-            job = _child(job, parent)
+        return job if parent is None else _child(job, parent)
+
+    def settle(self, request: EnqueueRequest, job: Job) -> Enqueued:
+        """Writes a prepared job, or finds the one that has its key; doing so again finds it. Raises as `enqueue` does."""
         lock = lock_for(job, request)
         if lock is not None:
-            return self._create_unique(job, lock, request, now)
-        outcome = self.store.create(self._with_body(job, request), now=now)
-        return Enqueued(outcome.job or job) if outcome.applied else self._of_same_id(outcome.job or job, request, op)
+            return self._create_unique(job, lock, request, job.created_at)
+        outcome = self.store.create(self._with_body(job, request), now=job.created_at)
+        return Enqueued(outcome.job or job) if outcome.applied else self._of_same_id(outcome.job or job, request, job.last_op or "")
 
     def _with_body(self, job: Job, request: EnqueueRequest) -> Job:
         placed = self.bodies.put(job.id, "payload", request.payload_text)

@@ -47,6 +47,15 @@ class MemoryStore:
         self._record(existing, job)
         return Outcome(True, job)
 
+    def create_many(self, jobs: Sequence[Job]) -> list[bool | None]:
+        verdicts: list[bool | None] = []
+        for job in jobs:
+            free = job.id not in self.jobs
+            if free:
+                self._record(None, new_record(job, None))
+            verdicts.append(free)
+        return verdicts
+
     def create_unique(
         self, job: Job, lock: Lock, *, over: Job | None = None, before: Lock | None = None, replaced: Replaced | None = None
     ) -> Creation:

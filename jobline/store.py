@@ -16,6 +16,7 @@ from jobline.aws import aws_errors
 from jobline.creation import ABSENT, Creation, Replaced, as_read, created, new_record, unique_creation
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.expressions import update_expression
+from jobline.inserts import insert_statement, was_inserted
 from jobline.job import Job
 from jobline.locks import Lock
 from jobline.records import decode, encode
@@ -65,6 +66,12 @@ class Store(Protocol):
 
     def create(self, job: Job, *, now: datetime) -> Outcome:
         """Writes a new record, or replaces one whose retention is over; refused by any other record of that id."""
+
+    def create_many(self, jobs: Sequence[Job]) -> list[bool | None]:
+        """Writes new records of different ids, in as few calls as it can; whether each was written.
+
+        `False`: there is an item of that id. `None` is no verdict: it may have been written or not. Never raises `Unavailable`.
+        """
 
     def create_unique(
         self, job: Job, lock: Lock, *, over: Job | None = None, before: Lock | None = None, replaced: Replaced | None = None
@@ -142,6 +149,10 @@ class JobStore:
         beaten = self._put(renewed, as_read(refused))
         return Outcome(True, renewed) if beaten is None else Outcome(False, beaten)
 
+    def create_many(self, jobs: Sequence[Job]) -> list[bool | None]:
+        statements = [insert_statement(self.table, new_record(job, None)) for job in jobs]
+        return [was_inserted(answer) for answer in self._execute("creating jobs", statements)]
+
     def create_unique(
         self, job: Job, lock: Lock, *, over: Job | None = None, before: Lock | None = None, replaced: Replaced | None = None
     ) -> Creation:
@@ -188,17 +199,22 @@ class JobStore:
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
         outcomes: list[Outcome | None] = [None] * len(writes)
         places = [place for place, (_, write) in enumerate(writes) if sayable(write)]
-        for start in range(0, len(places), MOST_STATEMENTS):
-            some = places[start : start + MOST_STATEMENTS]
-            statements: Any = [update_statement(self.table, *writes[place]) for place in some]
-            try:
-                with aws_errors("writing several jobs"):
-                    answers = self.dynamodb.batch_execute_statement(Statements=statements)["Responses"]
-            except Unavailable:
-                continue
-            for place, answer in zip(some, answers, strict=True):
-                outcomes[place] = _verdict(answer)
+        answers = self._execute("writing several jobs", [update_statement(self.table, *writes[place]) for place in places])
+        for place, answer in zip(places, answers, strict=True):
+            outcomes[place] = None if answer is None else _verdict(answer)
         return outcomes
+
+    def _execute(self, what: str, statements: Sequence[Any]) -> list[Any]:
+        """The answers to PartiQL statements, as many to a call as there may be; `None` for those whose call was not answered."""
+        answers: list[Any] = []
+        for start in range(0, len(statements), MOST_STATEMENTS):
+            some = statements[start : start + MOST_STATEMENTS]
+            try:
+                with aws_errors(what):
+                    answers += self.dynamodb.batch_execute_statement(Statements=some)["Responses"]
+            except Unavailable:
+                answers += [None] * len(some)
+        return answers
 
     def page_by_queue(
         self, queue: str, *, limit: int, start: Position | None = None, since: datetime | None = None, until: datetime | None = None

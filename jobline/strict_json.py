@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from json.decoder import scanstring  # type: ignore[attr-defined]  # missing in typeshed; the C scanner of one JSON string
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -49,6 +50,15 @@ class Document(NamedTuple):
         """The value of that member exactly as it was written."""
         start, end = self.spans[name]
         return self.text[start:end]
+
+    def elements(self, name: str) -> Iterator[Document]:
+        """Each element of the array in that member as a document of its own; places in it are told from its own beginning."""
+        at = _skip(self.text, self.spans[name][0] + 1)
+        while self.text[at] != "]":
+            _, end = _DECODER.raw_decode(self.text, at)
+            yield _scan(self.text[at:end])
+            at = _skip(self.text, end)
+            at = _skip(self.text, at + 1) if self.text[at] == "," else at
 
 
 def parse(body: bytes) -> Document:

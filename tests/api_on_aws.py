@@ -13,6 +13,7 @@ from jobline.payloads import Bodies
 from jobline.store import JobStore
 from tests.api import Client
 from tests.aws import REGION, client, create_table
+from tests.cloud import MotoStore
 from tests.faults import Faults, FaultyClient, Killed
 
 
@@ -29,7 +30,7 @@ class OnAws(Client):
         s3.create_bucket(Bucket="bodies", CreateBucketConfiguration={"LocationConstraint": REGION})
         dynamodb: Any = FaultyClient(self.raw, faults)
         spoilt_s3: Any = FaultyClient(s3, faults)
-        super().__init__(JobStore(dynamodb, "jobs"), Bodies(dynamodb, "jobs", lambda: spoilt_s3, "bodies"))
+        super().__init__(MotoStore(dynamodb, "jobs"), Bodies(dynamodb, "jobs", lambda: spoilt_s3, "bodies"))
 
     def repeat(self, request: Callable[[], int]) -> list[int | None]:
         """A client that repeats its request until it is answered 2xx: the answers; `None`: no answer at all."""

@@ -20,6 +20,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 
 from jobline.context import Toolbox
+from jobline.creation import ABSENT, new_record
 from jobline.dead_letters import DeadLetters, Quarantine
 from jobline.definitions import Definitions, Queue
 from jobline.definitions import Worker as WorkerDefinition
@@ -56,6 +57,15 @@ class MotoStore(JobStore):
 
     tests/e2e has the statements, on a local AWS that does.
     """
+
+    def create_many(self, jobs: Sequence[Job]) -> list[bool | None]:
+        verdicts: list[bool | None] = []
+        for job in jobs:
+            try:
+                verdicts.append(self._put(new_record(job, None), ABSENT) is None)
+            except Unavailable:
+                verdicts.append(None)
+        return verdicts
 
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
         outcomes: list[Outcome | None] = []

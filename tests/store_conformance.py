@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from jobline import transitions as t
+from jobline.creation import Replaced
 from jobline.job import Status
+from jobline.locks import Unique, lock_of
 from jobline.memory import MemoryStore
 from jobline.store import Store
-from tests.factories import KEEP, NOW, make_claimant, make_job, seconds
+from tests.factories import JOB_ID, KEEP, NOW, make_claimant, make_job, seconds
+
+OTHER_ID = "0197a000-0000-7000-8000-00000000000a"
 
 
 def fill(store: Store, count: int) -> list[str]:
@@ -47,6 +51,42 @@ class StoreConformance:
         assert outcome.applied
         assert (found := store.get(make_job().id)) == outcome.job
         assert found is not None and (found.token, found.dispatch, found.rev, found.result, found.ttl) == (4, 7, 10, None, None)
+
+    def test_many_are_created_at_once_and_an_id_that_is_taken_is_told(self, store: Store) -> None:
+        store.create(make_job(payload="taken"), now=NOW)
+        jobs = [make_job(id=f"0197a000-0000-7000-8000-{n:012d}", tags=("ünï", "it's"), group="g", payload='{"a":"\'"}') for n in range(60)]
+        assert store.create_many(jobs) == [n != 1 for n in range(60)]
+        found = store.get_many([job.id for job in jobs])
+        assert found.pop(make_job().id).payload == "taken"
+        assert found == {job.id: job for job in jobs if job.id != make_job().id}
+
+    def test_a_unique_job_is_created_with_its_lock_or_not_at_all(self, store: Store) -> None:
+        job, other = make_job(), make_job(id=OTHER_ID, created_at=NOW + seconds(1))
+        lock, others = lock_of(job, Unique(key="k"), None), lock_of(other, Unique(key="k"), None)
+        assert store.create_unique(job, lock).applied
+        assert store.get_lock(lock.id) == lock
+        # The first one stands where the second one is to be written: its record, its lock, or both.
+        assert store.create_unique(job, lock) == (False, job, lock)
+        assert store.create_unique(other, others) == (False, None, lock)
+        assert store.create_unique(job, others, before=lock) == (False, job, lock)
+        assert store.get(OTHER_ID) is None
+        assert store.create_unique(other, others, before=lock) == (True, other, others)
+        assert store.create_unique(make_job(id=JOB_ID[:-1] + "9"), lock, before=lock) == (False, None, others)
+
+    def test_a_replaced_job_ends_with_the_creation_of_the_other_or_not_at_all(self, store: Store) -> None:
+        job, other = make_job(), make_job(id=OTHER_ID, created_at=NOW + seconds(1))
+        lock, others = lock_of(job, Unique(key="k"), None), lock_of(other, Unique(key="k"), None)
+        store.create_unique(job, lock)
+        replaced = Replaced(job, t.cancel(job, now=NOW, op="op", keep=KEEP))
+        store.apply(job.id, t.claim(make_claimant(), now=NOW, alone=True))
+        assert store.create_unique(other, others, before=lock, replaced=replaced) == (False, None, lock)
+        assert store.get(OTHER_ID) is None
+        claimed = store.get(job.id)
+        assert claimed is not None and claimed.status is Status.RUNNING
+        store.apply(job.id, t.hand_back(claimed, now=NOW, alone=True, keep=KEEP))
+        assert store.create_unique(other, others, before=lock, replaced=replaced).applied
+        ended = store.get(job.id)
+        assert ended is not None and ended.status is Status.CANCELLED
 
     def test_a_write_that_holds_answers_the_new_record(self, store: Store) -> None:
         store.create(make_job(), now=NOW)

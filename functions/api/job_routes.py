@@ -1,28 +1,59 @@
-"""The routes of one job that more is behind than a call of the service: each reads its request and answers it."""
+"""The routes of jobs that more is behind than a call of the service: each reads its request and answers it."""
 
 from __future__ import annotations
+
+from typing import Any, Final
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from functions.api.http import Request, answer, etag, found_by
 from jobline import strict_json
+from jobline.bulk import Outcome, enqueue_many, parse_requests
+from jobline.documents import short_document
+from jobline.errors import InvalidRequest
 from jobline.job import Job
+from jobline.log import Log
+from jobline.problems import problem
 from jobline.replays import replay
 from jobline.rescheduling import parse_changes, reschedule
 from jobline.service import Service
 from jobline.timeline import timeline_document
 
+_FOUND_BY: Final = {"idempotency_key": "replayed", "unique": "returned"}
+"""What a job of a batch says when it was there already: by which of its keys it was found."""
+
 
 class JobRoutes:
-    """Answers what is asked of one job, under `/jobs/<id>` and under its queue's own path alike."""
+    """Answers what is asked of jobs, under `/jobs/<id>` and under its queue's own path alike."""
 
-    def __init__(self, service: Service, request: Request) -> None:
+    def __init__(self, service: Service, request: Request, log: Log) -> None:
         self._service = service
         self._request = request
+        self._log = log
 
     def answer(self, status: int, job: Job, headers: dict[str, str] | None = None) -> Response[str]:
         """The whole job, with its entity tag."""
         return answer(status, self._service.document(job), {"ETag": etag(job)} | (headers or {}))
+
+    def enqueue_many(self, queue: str | None = None) -> Response[str]:
+        self._request.refuse_query()
+        if queue is not None:
+            self._service.queue(queue)
+        if self._request.header("idempotency-key") is not None:
+            raise InvalidRequest("A batch takes no Idempotency-Key header: give each of its jobs an idempotency_key.")
+        requests = parse_requests(strict_json.parse(self._request.body()), queue=queue)
+        outcomes = enqueue_many(self._service.enqueueing, requests, op=self._request.id)
+        return answer(200, {"items": [self._item(outcome) for outcome in outcomes]})
+
+    def _item(self, outcome: Outcome) -> dict[str, Any]:
+        """One job of a batch as it is answered: its status, and the job as lists have it or the problem."""
+        if isinstance(outcome, Exception):
+            told = problem(outcome, self._request.id)
+            if told.ours:
+                self._log.error("a job of a batch failed", request_id=self._request.id, exc_info=outcome)
+            return {"status": told.status, "problem": told.document}
+        job = short_document(outcome.job)
+        return {"status": 202, "job": job} if outcome.found is None else {"status": 200, "job": job, _FOUND_BY[outcome.found]: True}
 
     def show(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query("wait")

@@ -45,7 +45,7 @@ class Api:
         self._log = log
         self._app = APIGatewayHttpResolver()
         self._request = Request(self._app)
-        self._jobs = JobRoutes(service, self._request)
+        self._jobs = JobRoutes(service, self._request, log)
         self.routes = self._routes()
         for route in self.routes:
             self._app.route(route.path, method=route.method)(route.answer)
@@ -67,6 +67,7 @@ class Api:
     def _routes(self) -> tuple[Route, ...]:
         of_jobs = (
             ("POST", "/jobs", self._enqueue),
+            ("POST", "/jobs/batch", self._jobs.enqueue_many),
             ("GET", "/jobs", self._list),
             ("GET", "/jobs/<id>", self._jobs.show),
             ("GET", "/jobs/<id>/events", self._jobs.events),

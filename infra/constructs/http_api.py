@@ -17,6 +17,7 @@ from infra.constructs.job_function import JobFunction
 
 _JOBS: Final = (
     ("POST", ""),
+    ("POST", "/batch"),
     ("GET", ""),
     ("GET", "/{id}"),
     ("GET", "/{id}/events"),

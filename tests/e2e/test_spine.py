@@ -105,6 +105,21 @@ def test_an_idempotency_key_names_one_job(client: Client) -> None:
     assert client.call("POST", "/jobs", body | {"payload": 2}).status == 422
 
 
+def test_every_job_of_a_batch_that_can_be_made_is_done_and_each_bad_one_is_told(client: Client) -> None:
+    jobs = [{"queue": "diagnostics", "type": "echo", "payload": number} for number in range(30)]
+    jobs[7] |= {"idempotency_key": "seven"}
+    jobs[8] |= {"unique": {"key": "eight"}}
+    jobs[9] |= {"payload": "x" * 2000}
+    jobs[10] |= {"type": "no_such_type"}
+    for codes in ([202] * 10 + [422] + [202] * 19, [202] * 7 + [200] + [202] * 2 + [422] + [202] * 19):
+        answer = client.call("POST", "/jobs/batch", {"jobs": jobs})
+        assert (answer.status, [item["status"] for item in answer.body["items"]]) == (200, codes)
+        for item in answer.body["items"]:
+            if "job" in item:
+                done = client.end_of(item["job"]["id"])
+                assert (done["status"], done["attempts"], done["result"]) == ("done", 1, done["payload"])
+
+
 def test_lists_tell_what_went_wrong_from_what_is_done(client: Client) -> None:
     dead = client.enqueue("diagnostics", "fail", {"times": 1}, max_attempts=1)
     done = client.enqueue("diagnostics", "echo", None)

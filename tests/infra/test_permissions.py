@@ -46,7 +46,7 @@ def test_no_function_may_read_the_whole_table_and_operations_alone_deletes_from_
 @pytest.mark.parametrize(
     ("function", "calls"),
     [
-        ("api", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
+        ("api", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLInsert"}),
         ("relay", set()),
         ("observer", {"GetItem", "PutItem"}),
         ("ticker", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),

@@ -13,21 +13,22 @@ from tests.e2e.meter import Meter
 JOBS = 100
 WRITE_UNITS_PER_JOB = 4.2
 CALLS_PER_JOB = 6.3
+CALLS_PER_JOB_IN_BATCHES_OF_TEN = 1.8
 CALLS_PER_JOB_IN_BATCHES = 0.75
 SECONDS_AT_REST = 2.0
 PAYLOAD = {"order": 4711, "note": "x" * 100}
 
 
 @contextmanager
-def held_up(stack: LocalStack, *functions: str) -> Iterator[None]:
-    """The stream's readers wait, so that they find a backlog afterwards: what they do on AWS under load, whatever this machine's speed."""
+def held_up(stack: LocalStack, function: str, source: str = "dynamodb") -> Iterator[None]:
+    """A function's readers wait, so that they find a backlog afterwards: what they do on AWS under load, whatever this machine's speed."""
     lambda_ = stack.client("lambda")
     mappings = [
         mapping["UUID"]
         for mapping in lambda_.list_event_source_mappings()["EventSourceMappings"]
-        if ":dynamodb:" in mapping["EventSourceArn"] and any(function in mapping["FunctionArn"] for function in functions)
+        if f":{source}:" in mapping["EventSourceArn"] and function in mapping["FunctionArn"]
     ]
-    assert len(mappings) == len(functions)
+    assert mappings
     for mapping in mappings:
         lambda_.update_event_source_mapping(UUID=mapping, Enabled=False)
     try:
@@ -75,38 +76,38 @@ def test_a_happy_job_costs_no_more_than_its_budget(stack: LocalStack, client: Cl
     assert reading.calls.total() / JOBS <= CALLS_PER_JOB, reading
 
 
-@contextmanager
-def batches_of_ten(stack: LocalStack, queue: str) -> Iterator[None]:
-    """The queue's messages come ten to an invocation, as `batch_size = 10` in queues.toml has them."""
-    lambda_ = stack.client("lambda")
-    mappings = [
-        mapping["UUID"]
-        for mapping in lambda_.list_event_source_mappings()["EventSourceMappings"]
-        if ":sqs:" in mapping["EventSourceArn"] and f"Queues{queue}" in mapping["EventSourceArn"] and mapping["BatchSize"] == 1
-    ]
-    assert mappings
-    for mapping in mappings:
-        lambda_.update_event_source_mapping(UUID=mapping, BatchSize=10)
-    try:
-        yield
-    finally:
-        for mapping in mappings:
-            lambda_.update_event_source_mapping(UUID=mapping, BatchSize=1)
+def test_a_happy_job_in_a_batch_of_ten_costs_no_more_than_its_budget(stack: LocalStack, client: Client, meter: Meter) -> None:
+    """Saturated: every reader finds a backlog, so that its batches are full."""
+    wait_until_done(stack, [client.enqueue("bulk", "echo", "so that every function is up")])
+    wait_until_at_rest(meter)
+    start = meter.position()
+
+    with held_up(stack, "Observer"):
+        with held_up(stack, "Diagnostics", "sqs"), held_up(stack, "Relay"):
+            jobs = [client.enqueue("bulk", "echo", PAYLOAD) for _ in range(JOBS)]
+        wait_until_done(stack, jobs)
+    wait_until_at_rest(meter)
+
+    reading = meter.since(start, without="Ticker")
+    print(f"{reading.write_units / JOBS:.2f} write units and {reading.calls.total() / JOBS:.2f} AWS calls per job: {dict(reading.calls)}")
+    assert reading.calls["dynamodb:BatchExecuteStatement"] >= 2 * JOBS / 10, "nothing was claimed in batches"
+    assert reading.write_units / JOBS <= WRITE_UNITS_PER_JOB, reading
+    assert reading.calls.total() / JOBS <= CALLS_PER_JOB_IN_BATCHES_OF_TEN, reading
 
 
 def test_jobs_that_come_25_to_a_request_and_go_ten_to_a_worker_cost_no_more_than_their_budget(
     stack: LocalStack, client: Client, meter: Meter
 ) -> None:
     """Saturated: the relay and the worker find a backlog."""
-    wait_until_done(stack, [client.enqueue("diagnostics", "echo", "so that every function is up")])
+    wait_until_done(stack, [client.enqueue("bulk", "echo", "so that every function is up")])
     wait_until_at_rest(meter)
     start = meter.position()
 
     jobs: list[str] = []
-    with batches_of_ten(stack, "diagnostics"), held_up(stack, "Observer"):
-        with held_up(stack, "Relay"):
+    with held_up(stack, "Observer"):
+        with held_up(stack, "Diagnostics", "sqs"), held_up(stack, "Relay"):
             for _ in range(JOBS // 25):
-                answer = client.call("POST", "/jobs/batch", {"jobs": [{"queue": "diagnostics", "type": "echo", "payload": PAYLOAD}] * 25})
+                answer = client.call("POST", "/jobs/batch", {"jobs": [{"queue": "bulk", "type": "echo", "payload": PAYLOAD}] * 25})
                 assert {item["status"] for item in answer.body["items"]} == {202}
                 jobs += [item["job"]["id"] for item in answer.body["items"]]
         wait_until_done(stack, jobs)

@@ -23,6 +23,7 @@ from jobline.job import RETRYABLE, WAITING, Job, Status
 from jobline.listing import Listing, read_page
 from jobline.long_poll import until_over
 from jobline.payloads import Bodies
+from jobline.reasons import Reason, reason
 from jobline.request import EnqueueRequest
 from jobline.store import Store
 from jobline.transitions import Write
@@ -141,6 +142,13 @@ class Service:
     def document(self, job: Job) -> dict[str, Any]:
         """The job as the API answers it, with payload and result."""
         return whole_document(job, self.bodies)
+
+    def why(self, job: Job) -> Reason:
+        """Why the job is not running: at most one read, of its queue's numbers, when it waits."""
+        queue, now = self.definitions.queues.get(job.queue), self.now()
+        stats = self.read_stats(queue.name, now) if queue is not None and job.status in WAITING else None
+        takes_type = queue is not None and job.type in self.types.of_worker(queue.worker)
+        return reason(job, queue=queue, takes_type=takes_type, stats=stats, now=now)
 
     def queue(self, name: str) -> Queue:
         """The definition of a queue; raises NotFound."""

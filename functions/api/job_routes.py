@@ -65,6 +65,11 @@ class JobRoutes:
             return Response(status_code=304, headers={"ETag": etag(job)})
         return self.answer(200 if wait is None or job.over else 202, job)
 
+    def why(self, id: str, queue: str | None = None) -> Response[str]:
+        self._request.refuse_query()
+        job = self._service.find(id, queue=queue)
+        return answer(200, self._service.why(job).document(job))
+
     def events(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()
         job = self._service.find(id, queue=queue)

@@ -71,6 +71,7 @@ class Api:
             ("GET", "/jobs", self._list),
             ("GET", "/jobs/<id>", self._jobs.show),
             ("GET", "/jobs/<id>/events", self._jobs.events),
+            ("GET", "/jobs/<id>/why", self._jobs.why),
             ("PATCH", "/jobs/<id>", self._jobs.reschedule),
             ("DELETE", "/jobs/<id>", self._cancel),
             ("POST", "/jobs/<id>/retry", self._retry),

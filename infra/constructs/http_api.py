@@ -21,6 +21,7 @@ _JOBS: Final = (
     ("GET", ""),
     ("GET", "/{id}"),
     ("GET", "/{id}/events"),
+    ("GET", "/{id}/why"),
     ("PATCH", "/{id}"),
     ("DELETE", "/{id}"),
     ("POST", "/{id}/retry"),

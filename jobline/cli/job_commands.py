@@ -23,6 +23,17 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, or the first
 
 
 @app.command(no_args_is_help=True)
+def why(context: typer.Context, id: Id, output: As = Output.TABLE) -> None:
+    """Say why a job is not running."""
+    with connect(context) as connection:
+        answer = ask(connection, "GET", f"{job_path(id)}/why", ("status", "code", "reason", "facts"))
+    if output is Output.JSON:
+        screen.show_json(answer.text)
+    else:
+        screen.show_reason(answer.body)
+
+
+@app.command(no_args_is_help=True)
 def events(context: typer.Context, id: Id, output: As = Output.TABLE) -> None:
     """Show what happened to a job, oldest first."""
     with connect(context) as connection:

@@ -114,6 +114,13 @@ def show_jobs(jobs: Iterable[Json], *, more: bool) -> None:
         print("There are more; --limit shows them.", file=sys.stderr)
 
 
+def show_reason(reason: Json) -> None:
+    """One sentence, after the job's status."""
+    from rich.text import Text
+
+    _print(Text.assemble(_status(reason["status"]), ": ", _plain(reason["reason"])))
+
+
 def show_events(events: Iterable[Json], *, truncated: bool) -> None:
     """What happened to a job, one thing a line; a word on stderr when the record holds only the newest."""
     from rich.text import Text

@@ -98,6 +98,7 @@ def test_a_method_that_a_path_does_not_take_is_a_405_that_says_which_it_takes(ap
         ("POST", f"/jobs/{JOB_ID}/retry"),
         ("POST", f"/jobs/{JOB_ID}/replay"),
         ("GET", f"/jobs/{JOB_ID}/events"),
+        ("GET", f"/jobs/{JOB_ID}/why"),
         ("GET", "/queues"),
         ("GET", "/queues/emails"),
         ("GET", "/queues/emails/stats"),

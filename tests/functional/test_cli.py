@@ -411,7 +411,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed(cli: Cli) -> None:
 
 
 def test_help_is_there_for_every_command(cli: Cli) -> None:
-    for line in ([], ["enqueue"], ["status"], ["list"], ["retry"], ["cancel"], ["reschedule"], ["replay"], ["wait"], ["events"], ["stats"]):
+    commands = "enqueue status list retry cancel reschedule replay wait why events stats"
+    for line in ([], *([command] for command in commands.split())):
         done = cli(*line, "--help")
         assert (done.code, done.err) == (0, "")
         assert "Usage: jobs" in done.out

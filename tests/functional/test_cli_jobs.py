@@ -118,3 +118,18 @@ def test_events_that_are_no_longer_kept_are_missed_aloud(cli: Cli) -> None:
     job_id = cli.has(history=(history_entry("snoozed", NOW, 0, "1 s"),) * 40)
     assert cli("events", job_id).err == "There was more; a record keeps its newest entries.\n"
     assert cli("events", "0197a000-0000-7000-8000-000000000009").code == 3
+
+
+# ---------------------------------------------------------------------------------------------------- why
+
+
+def test_why_is_one_line(cli: Cli) -> None:
+    paused = cli("why", cli.has(letter="1"))
+    assert (paused.code, paused.err) == (0, "")
+    assert paused.out == "pending: Its queue 'emails' is paused: it starts after the queue is resumed.\n"
+    dead = cli.has(letter="2", status=Status.DEAD, attempts=3, completed_at=NOW, error="E: \x1b[31mno")
+    assert cli("why", dead).out == (
+        "dead: It is dead since 2026-03-01T12:00:00Z, after 3 attempts: E: \N{REPLACEMENT CHARACTER}[31mno. A retry runs it again.\n"
+    )
+    assert cli("why", dead, "-o", "json").json["code"] == "dead"
+    assert cli("why", "0197a000-0000-7000-8000-000000000009").code == 3

@@ -44,7 +44,8 @@ class JoblineStack(Stack):
 
         self.api = self._function("api", timeout=29, bucket=True)
         self.relay = self._function("relay", timeout=60)
-        self.observer = self._function("observer", timeout=60)
+        # Time for the bodies that a full batch of removed records leaves: two a record, one call each.
+        self.observer = self._function("observer", timeout=300, bucket=True)
         self.ticker = self._function("ticker", timeout=55)
         self.dead_letters = self._function("dead_letters", timeout=60, bucket=True)
         self.workers = {name: self._worker(worker) for name, worker in definitions.workers.items()}
@@ -69,12 +70,15 @@ class JoblineStack(Stack):
 
         self.table.allow(self.api, "GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLInsert")
         self.table.allow_query(self.api, BY_QUEUE, BY_ATTENTION)
-        self.bodies.allow(self.api, "GetObject", "PutObject", keys=BODIES)
+        self.table.allow_delete_bodies(self.api, "payload")
+        self.bodies.allow(self.api, "GetObject", "PutObject", "DeleteObject", keys=BODIES)
         self.bodies.allow_to_see_what_is_missing(self.api)
 
         allow_send(self.relay, *every_lane, self.set_aside)
 
         self.table.allow(self.observer, "GetItem", "PutItem")
+        self.table.allow_delete_bodies(self.observer, "payload", "result")
+        self.bodies.allow(self.observer, "DeleteObject", keys=BODIES)
 
         self.table.allow(self.ticker, "GetItem", "BatchGetItem", "PutItem", "UpdateItem")
         self.table.allow_query(self.ticker, BY_QUEUE, BY_ATTENTION)
@@ -87,7 +91,8 @@ class JoblineStack(Stack):
             self.table.allow(worker, "GetItem", "PutItem", "UpdateItem", "PartiQLUpdate")
             served = [queue for queue in definitions.queues.values() if queue.worker == name]
             allow_consume(worker, *(lane for queue in served for lane in self.queues[queue.name].lanes.values()))
-            self.bodies.allow(worker, "GetObject", "PutObject", keys=BODIES)
+            self.table.allow_delete_bodies(worker, "payload", "result")
+            self.bodies.allow(worker, "GetObject", "PutObject", "DeleteObject", keys=BODIES)
             self.bodies.allow_to_see_what_is_missing(worker)
             self._grant_what_its_file_says(worker, definitions.workers[name])
 

@@ -29,6 +29,7 @@ _MOST_TRIES: Final = 8
 
 DEEPEST: Final = 100
 """Generations of jobs that enqueue jobs: a loop that nobody meant ends here."""
+_VERSION_BYTES: Final = 8
 
 
 class Enqueued(NamedTuple):
@@ -72,12 +73,23 @@ class Enqueueing:
         lock = lock_for(job, request)
         if lock is not None:
             return self._create_unique(job, lock, request, job.created_at)
-        outcome = self.store.create(self._with_body(job, request), now=job.created_at)
-        return Enqueued(outcome.job or job) if outcome.applied else self._of_same_id(outcome.job or job, request, job.last_op or "")
+        stored = self._with_body(job, request)
+        outcome = self.store.create(stored, now=job.created_at)
+        if outcome.applied:
+            return Enqueued(outcome.job or stored)
+        self._discard_unnamed(stored, outcome.job)
+        return self._of_same_id(outcome.job or stored, request, job.last_op or "")
 
     def _with_body(self, job: Job, request: EnqueueRequest) -> Job:
-        placed = self.bodies.put(job.id, "payload", request.payload_text)
+        # A key's id comes again, and so may the payload: what was put for this request alone can be removed, however late.
+        version = self.random(_VERSION_BYTES).hex()
+        placed = self.bodies.put(job.id, "payload", request.payload_text, version=version)
         return replace(job, payload=placed.inline, payload_ref=placed.reference)
+
+    def _discard_unnamed(self, refused: Job, standing: Job | None) -> None:
+        """Removes the payload put away for a record that was refused, unless the one that stands there is it, its answer lost."""
+        if refused.payload_ref is not None and (standing is None or standing.payload_ref != refused.payload_ref):
+            self.bodies.discard(refused.id, refused.payload_ref)
 
     def _of_same_id(self, job: Job, request: EnqueueRequest, op: str) -> Enqueued:
         """The job that stands where the request's own was to be written."""
@@ -98,7 +110,6 @@ class Enqueueing:
         if len(request.payload_text.encode()) > INLINE_LIMIT:
             # A body put away for a job that is then not made would lie there for nobody.
             before = self.store.get_lock(lock.id)
-        stored: Job | None = None
         for _ in range(_MOST_TRIES):
             replaced = None
             if before is not None and over is None and (request.idempotency_key or before.job_id == job.id):
@@ -112,10 +123,11 @@ class Enqueueing:
                     if isinstance(settled, Enqueued):
                         return settled
                     replaced = settled
-            stored = stored or self._with_body(job, request)
+            stored = self._with_body(job, request)
             made = self.store.create_unique(stored, lock, over=over, before=before, replaced=replaced)
             if made.applied:
                 return Enqueued(made.job or stored)
+            self._discard_unnamed(stored, made.job)
             over, before = made.job, made.lock
         raise Unavailable("too many requests for one unique key at once")
 

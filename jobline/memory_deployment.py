@@ -150,7 +150,7 @@ class MemoryDeployment:
         items = items or self.items
         return Ports(
             store=store,
-            bodies=Bodies(items, "memory", lambda: cast(Any, self.bucket), "memory"),
+            bodies=Bodies(items, "memory", lambda: cast(Any, self.bucket), "memory", lambda: clock().timestamp()),
             queues=Queues(sqs, "memory:///"),
             states=self.states,
             items=items,
@@ -227,7 +227,7 @@ class MemoryDeployment:
         )
 
     def make_observer(self, ports: Ports) -> Observer:
-        return Observer(dynamodb=ports.items, table="memory", clock=ports.clock, log=self.log)
+        return Observer(dynamodb=ports.items, table="memory", bodies=ports.bodies, clock=ports.clock, log=self.log)
 
     # ------------------------------------------------------------------------------------------------ clients' side
 

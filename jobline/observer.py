@@ -1,13 +1,15 @@
-"""The observer: the reader of the table's stream that folds what happens to jobs into their queues' counters.
+"""The observer: the reader of the table's stream that folds what happens to jobs into their queues' counters, and removes the
+bodies that no record refers to any more.
 
 One conditional write per queue and batch holds the deltas and the mark of what was folded, so a repeated batch changes nothing
-(PROTOCOL.md R20). The event source mapping must neither bisect batches nor take partial failures.
+(PROTOCOL.md R20). The event source mapping must neither bisect batches nor take partial failures. Bodies go first: removing one
+twice is harmless, so a failure there repeats the batch before anything of it is counted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,6 +19,7 @@ from jobline.errors import CorruptRecord, Unavailable
 from jobline.job import Job
 from jobline.log import Log
 from jobline.marks import Batch
+from jobline.payloads import Bodies
 from jobline.records import Item, decode, is_job
 from jobline.stats import counters_key, decode_counters, encode_counters
 
@@ -44,31 +47,42 @@ class Delivery(NamedTuple):
 
 
 class Observer:
-    """Folds stream batches into the counters of one deployment's table."""
+    """Folds stream batches into the counters of one deployment's table, and removes the bodies that their records have left."""
 
-    def __init__(self, *, dynamodb: DynamoDBClient, table: str, clock: Callable[[], datetime], log: Log) -> None:
+    def __init__(self, *, dynamodb: DynamoDBClient, table: str, bodies: Bodies, clock: Callable[[], datetime], log: Log) -> None:
         self._dynamodb = dynamodb
         self._table = table
+        self._bodies = bodies
         self._clock = clock
         self._log = log
         self._written: dict[str, Counters] = {}
         """What this process wrote last, so that a warm function need not read before it writes."""
 
     def handle(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Folds one event of the table's stream; returns only when every queue's counters hold it.
+        """Folds one event of the table's stream; returns only when every queue's counters hold it and its left bodies are gone.
 
         The answer is the empty state that Lambda asks for where the mapping has a tumbling window, and ignores elsewhere.
-        A record that cannot be read is logged and left out. Raises `Unavailable` when DynamoDB did not take a write: the stream then
+        A record that cannot be read is logged and left out. Raises `Unavailable` when AWS did not take a write: the stream then
         repeats the batch, and nothing is counted twice.
         """
         delivery = read_delivery(event)
         for reason in delivery.unreadable:
             self._log.error("stream record left out of the counters", reason=reason, records=len(event["Records"]))
+        for changes in delivery.changes.values():
+            for change in changes:
+                self._remove_left_bodies(change)
         if delivery.changes:
             batch = Batch.of(delivery.numbers, delivery.shard)
             for queue, changes in delivery.changes.items():
                 self._fold(queue, batch, changes, delivery.oldest)
         return {"state": {}}
+
+    def _remove_left_bodies(self, change: Change) -> None:
+        for job_id, reference in left_bodies(change):
+            try:
+                self._bodies.delete(job_id, reference)
+            except CorruptRecord as error:
+                self._log.error("body left where it is", job=job_id, reason=str(error))
 
     def _fold(self, queue: str, batch: Batch, changes: Sequence[Change], oldest: datetime | None) -> None:
         counters = self._written.get(queue) or self._read(queue)
@@ -149,6 +163,16 @@ def read_change(record: Mapping[str, Any]) -> tuple[Change, datetime]:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise CorruptRecord(f"the stream record {record.get('eventID')} has not the shape of one: {error!r}") from error
     return change, at
+
+
+def left_bodies(change: Change) -> Iterator[tuple[str, str]]:
+    """The bodies that the record named before the change and not after it: job id and reference."""
+    if change.old is None:
+        return
+    kept = () if change.new is None else (change.new.payload_ref, change.new.result_ref)
+    for reference in (change.old.payload_ref, change.old.result_ref):
+        if reference is not None and reference not in kept:
+            yield change.old.id, reference
 
 
 def _job(image: Item | None) -> Job | None:

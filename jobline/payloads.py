@@ -2,18 +2,25 @@
 
 Small ones ride in the record; larger ones are an item of their own, written once, so that no transition pays for them again;
 the largest are objects in S3. A reference says where, and carries a checksum that is checked on every read.
+
+A body belongs to one record for good: the observer removes it when that record stops naming it, and may be late. So no key is ever
+used for two writes, and whoever wants the same body in another record puts it away again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
+from botocore.exceptions import ClientError
 
 from jobline.aws import aws_errors
-from jobline.errors import CorruptRecord
+from jobline.errors import CorruptRecord, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -23,8 +30,13 @@ INLINE_LIMIT = 400
 """Bytes of payload (and, again, of result) that still let a whole record stay within one write unit of 1 KB."""
 ITEM_LIMIT = 100 * 1024
 """Bytes above which a body goes to S3 instead of an item of its own."""
+LONGEST_LIFE = timedelta(days=12 * 365)
+"""What a crash between a body and its record leaves behind goes after this. No shorter, since a body is written once, before its
+job's life: a job may be due in a year and be kept for ten."""
 
 Kind = Literal["payload", "result"]
+_LONGEST_KEY = 1024
+"""Bytes of an S3 key (Amazon S3 user guide, "Naming Amazon S3 objects"); DynamoDB takes twice that."""
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,6 +46,12 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int
     item: str | None = None
     object: str | None = None
+
+    def is_of(self, job_id: str) -> bool:
+        """Whether this names a body of that job, and nothing else in the table or the bucket."""
+        key = self.item or self.object or ""
+        own = (f"{job_id}#payload#", f"{job_id}#result#") if self.item else (f"bodies/{job_id}/",)
+        return key.startswith(own) and len(key.encode()) <= _LONGEST_KEY and not (self.item and self.object)
 
 
 class Placed(NamedTuple):
@@ -46,27 +64,36 @@ class Placed(NamedTuple):
 class Bodies:
     """Puts bodies away and brings them back."""
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, s3: Callable[[], S3Client], bucket: str) -> None:
-        """`s3()` gives the S3 client; it is asked only for a body that needs one, since making a client costs a cold start dear."""
+    def __init__(
+        self, dynamodb: DynamoDBClient, table: str, s3: Callable[[], S3Client], bucket: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`s3()` gives the S3 client; it is asked only for a body that needs one, since making a client costs a cold start dear.
+
+        `clock()` tells the epoch second.
+        """
         self._dynamodb = dynamodb
         self._table = table
         self._s3 = s3
         self._bucket = bucket
+        self._clock = clock
 
-    def put(self, job_id: str, kind: Kind, text: str, *, version: str = "") -> Placed:
+    def put(self, job_id: str, kind: Kind, text: str, *, version: str) -> Placed:
         """Puts `text` where its size belongs; called before the write that refers to it.
 
-        The key holds the content's digest, so putting the same body again overwrites it with itself.
+        `version` tells this write from every other of that job and kind, ever; repeating a put whose answer was lost overwrites the
+        body with itself.
         """
         data = text.encode()
         if len(data) <= INLINE_LIMIT:
             return Placed(text, None)
         digest = hashlib.sha256(data).hexdigest()
-        name = f"{kind}#{version}{digest[:16]}"
+        name = f"{kind}#{version}#{digest[:16]}"
         if len(data) <= ITEM_LIMIT:
             reference = Reference(sha256=digest, size=len(data), item=f"{job_id}#{name}")
             with aws_errors(f"storing a {kind}"):
-                self._dynamodb.put_item(TableName=self._table, Item={"id": {"S": reference.item or ""}, "body": {"S": text}})
+                ends = int(self._clock() + LONGEST_LIFE.total_seconds())
+                item = {"id": {"S": reference.item or ""}, "body": {"S": text}, "ttl": {"N": str(ends)}}
+                self._dynamodb.put_item(TableName=self._table, Item=item)
         else:
             reference = Reference(sha256=digest, size=len(data), object=f"bodies/{job_id}/{name.replace('#', '-')}.json")
             with aws_errors(f"storing a {kind}"):
@@ -80,7 +107,7 @@ class Bodies:
         """
         if reference is None:
             return inline
-        where = msgspec.json.decode(reference, type=Reference)
+        where = _where(reference)
         data = self._read(where)
         if data is None or hashlib.sha256(data).hexdigest() != where.sha256:
             raise CorruptRecord(f"the body {where.item or where.object} is {'missing' if data is None else 'not what was stored'}")
@@ -88,24 +115,34 @@ class Bodies:
 
     def size(self, reference: str) -> int:
         """Bytes of the body that the reference names."""
-        return msgspec.json.decode(reference, type=Reference).size
+        return _where(reference).size
 
     def link(self, reference: str, *, seconds: int) -> str:
         """A presigned URL of a body that is kept in S3, good for that long to whoever has it. Makes no call."""
-        where = msgspec.json.decode(reference, type=Reference)
+        where = _where(reference)
         if where.object is None:
             raise ValueError(f"{where.item} is not kept in S3")
         named = {"Bucket": self._bucket, "Key": where.object}
         return self._s3().generate_presigned_url(ClientMethod="get_object", Params=named, ExpiresIn=seconds)
 
-    def delete(self, reference: str) -> None:
-        """Removes a body that no record refers to any more; removing it again changes nothing."""
-        where = msgspec.json.decode(reference, type=Reference)
+    def delete(self, job_id: str, reference: str) -> None:
+        """Removes a body of that job to which its record refers no more; removing it again changes nothing.
+
+        Raises `CorruptRecord` when the reference cannot be read or names anything but a body of that job.
+        """
+        where = _where(reference)
+        if not where.is_of(job_id):
+            raise CorruptRecord(f"{reference[:200]!r} is no body of job {job_id}")
         with aws_errors("removing a body"):
             if where.item is not None:
                 self._dynamodb.delete_item(TableName=self._table, Key={"id": {"S": where.item}})
             else:
                 self._s3().delete_object(Bucket=self._bucket, Key=where.object or "")
+
+    def discard(self, job_id: str, reference: str) -> None:
+        """Removes a body whose record came to nothing, as well as it goes: what stays is gone after `LONGEST_LIFE`."""
+        with suppress(Unavailable, ClientError):
+            self.delete(job_id, reference)
 
     def _read(self, where: Reference) -> bytes | None:
         with aws_errors("reading a body"):
@@ -117,3 +154,10 @@ class Bodies:
                 return client.get_object(Bucket=self._bucket, Key=where.object or "")["Body"].read()
             except client.exceptions.NoSuchKey:
                 return None
+
+
+def _where(reference: str) -> Reference:
+    try:
+        return msgspec.json.decode(reference, type=Reference)
+    except msgspec.MsgspecError as error:
+        raise CorruptRecord(f"{reference[:200]!r} is no reference to a body: {error}") from error

@@ -268,7 +268,10 @@ class Worker:
     def _finish(self, held: Held, ending: Ending, invocation: Invocation, finishes: Finishes) -> None:
         """Writes how the attempt ended; the message goes only when the record says that it is superfluous (R17)."""
 
+        put_away: list[str] = []
+
         def settle(after: Job | None) -> None:
+            self._endings.discard_unnamed(held, after, put_away)
             superfluous = after is None or after.over or after.dispatch != held.delivery.message.dispatch
             if not superfluous:
                 invocation.kept.append(held.delivery.message_id)
@@ -277,7 +280,7 @@ class Worker:
 
         if isinstance(ending, Failed):
             self._log.warning("attempt failed", job=held.job.id, type=held.job.type, attempt=held.job.attempts, error=ending.error[:300])
-        change: Change = self._endings.change(held, ending)
+        change: Change = self._endings.change(held, ending, put_away)
         if held.alone:
             finishes.write(held.job, change, settle)
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from jobline.errors import Unavailable
 from jobline.job import Job
 from jobline.job_type import JobType
 from jobline.log import Silence
+from jobline.observer import Observer
 from jobline.payloads import Bodies
 from jobline.queue import Queues
 from jobline.queue_states import QueueStates
@@ -137,7 +138,9 @@ class Cloud:
             types=Types.from_json(json.dumps({"version": 1, "workers": {queue.worker: Registry(types).describe()}})),
             now=utc_now,
         )
+        self.observer = Observer(dynamodb=dynamodb, table=self.table, bodies=self.bodies, clock=utc_now, log=log)
         self._stream_read = 0
+        self._stream_observed = 0
         self._requests = 0
 
     def _create_queues(self, max_receives: int) -> dict[str, str]:
@@ -197,7 +200,7 @@ class Cloud:
         """
         shard = dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].tables[self.table].stream_shard
         assert shard is not None
-        return [record.to_json() for record in shard.items]
+        return [as_delivered(record.to_json()) for record in shard.items]
 
     def run_relay(self) -> None:
         """One stream batch; a crash or a named failure leaves the rest for the next run."""
@@ -209,6 +212,22 @@ class Cloud:
         failures = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
         numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
         self._stream_read += min((numbers.index(failure) for failure in failures), default=len(records))
+
+    def run_observer(self) -> bool:
+        """The whole stream since the last time, as one batch; whether it was taken, else the same comes again, and more."""
+        records = self.stream()[self._stream_observed :]
+        images = [[r["dynamodb"].get(image, {}) for image in ("OldImage", "NewImage")] for r in records]
+        wanted = [record for record, either in zip(records, images, strict=True) if any("dispatch" in image for image in either)]
+        if wanted and self._invoke(lambda: self.observer.handle({"Records": wanted})) is None:
+            return False
+        self._stream_observed += len(records)
+        return True
+
+    def expire_records(self) -> None:
+        """What DynamoDB does some time after a `ttl`."""
+        for item in self.raw["dynamodb"].scan(TableName=self.table, ConsistentRead=True)["Items"]:
+            if "ttl" in item and int(item["ttl"]["N"]) <= self.now.timestamp():
+                self.raw["dynamodb"].delete_item(TableName=self.table, Key={"id": item["id"]})
 
     def run_worker(self, *, remaining: timedelta = FUNCTION_TIMEOUT) -> int:
         """One batch from each lane; answers how many messages were received."""
@@ -288,6 +307,12 @@ class Cloud:
         names = [*(self.lanes[lane] for lane in self.queue.lane_names), self.lanes["dlq"]]
         found = [self.raw["sqs"].get_queue_attributes(QueueUrl=self.url(name), AttributeNames=kinds)["Attributes"] for name in names]
         return sum(int(value) for attributes in found for value in attributes.values())
+
+
+def as_delivered(record: dict[str, Any]) -> dict[str, Any]:
+    """A stream record of moto as Lambda passes it: the time of the write as a number of seconds."""
+    written = record["dynamodb"]["ApproximateCreationDateTime"].replace(tzinfo=UTC)
+    return record | {"dynamodb": record["dynamodb"] | {"ApproximateCreationDateTime": written.timestamp()}}
 
 
 def sqs_record(message: dict[str, Any], queue_name: str) -> dict[str, Any]:

@@ -11,11 +11,10 @@ from constructs import Construct
 
 from infra.constructs.job_function import JobFunction
 from infra.settings import StageSettings
+from jobline.payloads import LONGEST_LIFE
 
 BODIES: Final = "bodies/*"
 QUARANTINE: Final = "quarantine/*"
-LONGEST_LIFE_OF_A_BODY: Final = Duration.days(365 + 60)
-"""A job may be due in a year and is kept for a month or so after its end."""
 
 
 class BodyBucket(Construct):
@@ -34,7 +33,7 @@ class BodyBucket(Construct):
             lifecycle_rules=[
                 s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1)),
                 s3.LifecycleRule(id="quarantine", prefix=QUARANTINE.rstrip("*"), expiration=Duration.days(90)),
-                s3.LifecycleRule(id="bodies", prefix=BODIES.rstrip("*"), expiration=LONGEST_LIFE_OF_A_BODY),
+                s3.LifecycleRule(id="bodies", prefix=BODIES.rstrip("*"), expiration=Duration.days(LONGEST_LIFE.days)),
             ],
         )
 

@@ -10,6 +10,7 @@ from constructs import Construct
 
 from infra.constructs.job_function import JobFunction
 from infra.settings import StageSettings
+from jobline.payloads import Kind
 
 BY_QUEUE: Final = "by_queue"
 BY_ATTENTION: Final = "by_attention"
@@ -46,6 +47,18 @@ class JobTable(Construct):
         """Lets the function query these indexes."""
         for index in indexes:
             self._allow(function, ("Query",), f"{self.table.table_arn}/index/{index}")
+
+    def allow_delete_bodies(self, function: JobFunction, *kinds: Kind) -> None:
+        """Lets the function delete split bodies of these kinds: of no other item does the key read like `JOB#KIND#…`.
+
+        (Amazon DynamoDB developer guide, "Using IAM policy conditions for fine-grained access control": `dynamodb:LeadingKeys`.)
+        """
+        keys = {"dynamodb:LeadingKeys": [f"*#{kind}#*" for kind in kinds]}
+        function.allow(
+            iam.PolicyStatement(
+                actions=["dynamodb:DeleteItem"], resources=[self.table.table_arn], conditions={"ForAllValues:StringLike": keys}
+            )
+        )
 
     def allow_stream(self, function: JobFunction) -> None:
         """Lets the function's event source mapping read the stream."""

@@ -148,7 +148,7 @@ def test_a_replay_has_a_copy_of_its_own_of_a_payload_of_any_size(length: int) ->
         assert old is not None and new is not None
         assert (old.payload, old.payload_ref is None) == (new.payload, new.payload_ref is None)
         if old.payload_ref is not None:
-            api.service.bodies.delete(old.payload_ref)
+            api.service.bodies.delete(old.id, old.payload_ref)
         assert f'"payload":{written},' in api.call("GET", f"/jobs/{new.id}").text
 
 

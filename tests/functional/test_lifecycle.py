@@ -118,7 +118,7 @@ def test_a_result_of_any_size_is_kept_whole(size: int) -> None:
 
 def test_a_payload_that_aws_does_not_give_for_a_while_spends_no_attempt() -> None:
     with cloud(handler(lambda payload, ctx: payload["text"])) as aws:
-        placed = aws.bodies.put(make_job().id, "payload", json.dumps({"text": "t" * 500}))
+        placed = aws.bodies.put(make_job().id, "payload", json.dumps({"text": "t" * 500}), version="1")
         aws.enqueue("work", payload=None, payload_ref=placed.reference, max_attempts=1)
         aws.faults.outage = {"get_item"}
         aws.settle(limit=seconds(60))

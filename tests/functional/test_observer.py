@@ -19,6 +19,7 @@ from jobline.errors import Unavailable
 from jobline.job import Job, Status
 from jobline.log import Silence
 from jobline.observer import Observer
+from jobline.payloads import Bodies
 from jobline.stats import QueueStats, read_stats
 from tests.aws import client, create_table
 from tests.factories import NOW, make_job, seconds
@@ -50,10 +51,14 @@ class Table:
     def __init__(self) -> None:
         self.dynamodb: Any = client("dynamodb")
         self.name = create_table(self.dynamodb)
+        self.s3: Any = None
+        """Only made where a test has bodies in it: nothing else may ask for it."""
         self._numbers = count(10**27)
 
     def observer(self, dynamodb: Any = None, *, log: Any = None) -> Observer:
-        return Observer(dynamodb=dynamodb or self.dynamodb, table=self.name, clock=lambda: LATER, log=log or Silence())
+        dynamodb = dynamodb or self.dynamodb
+        bodies = Bodies(dynamodb, self.name, lambda: self.s3, "bodies")
+        return Observer(dynamodb=dynamodb, table=self.name, bodies=bodies, clock=lambda: LATER, log=log or Silence())
 
     def stats(self, queue: str = "emails") -> QueueStats:
         return read_stats(self.dynamodb, self.name, queue, now=LATER)

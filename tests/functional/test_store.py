@@ -87,18 +87,18 @@ class TestBodies:
     def test_a_body_of_any_size_comes_back_as_it_was_put(self, bodies: Bodies, size: int) -> None:
         text = '"' + "é" * ((size - 2) // 2) + "x" * ((size - 2) % 2) + '"'
         assert len(text.encode()) == size
-        placed = bodies.put("job-1", "payload", text)
+        placed = bodies.put("job-1", "payload", text, version="1")
         assert (placed.inline is not None) == (size <= INLINE_LIMIT)
         assert bodies.load(placed.inline, placed.reference) == text
 
     @pytest.mark.parametrize("size", [INLINE_LIMIT + 1, ITEM_LIMIT + 1])
     def test_a_body_that_is_gone_or_changed_is_never_passed_off_as_the_one_that_was_put(self, bodies: Bodies, size: int) -> None:
-        placed = bodies.put("job-1", "payload", "a" * size)
+        placed = bodies.put("job-1", "payload", "a" * size, version="1")
         assert placed.reference is not None
-        other = bodies.put("job-1", "payload", "b" * size)
+        other = bodies.put("job-1", "payload", "b" * size, version="1")
         assert other.reference is not None
-        bodies.delete(placed.reference)
-        bodies.delete(placed.reference)
+        bodies.delete("job-1", placed.reference)
+        bodies.delete("job-1", placed.reference)
         with pytest.raises(CorruptRecord, match="missing"):
             bodies.load(None, placed.reference)
         digest = placed.reference.split('"sha256":"')[1][:64]

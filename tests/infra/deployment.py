@@ -74,12 +74,18 @@ def mappings(stage: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def statements(stage: str, function: str) -> list[tuple[set[str], set[str]]]:
     """What a function's role allows: actions, and resources written as `LogicalId` followed by what is joined to its ARN."""
+    found = policy_statements(stage, function)
+    return [(set(as_list(one["Action"])), {written(resource) for resource in as_list(one["Resource"])}) for one in found]
+
+
+def policy_statements(stage: str, function: str) -> list[dict[str, Any]]:
+    """The statements of a function's role as the template has them; every one allows something."""
     _, properties = functions(stage)[function]
     role = properties["Role"]["Fn::GetAtt"][0]
     policies = [policy for policy in resources(stage, "AWS::IAM::Policy").values() if policy["Roles"] == [{"Ref": role}]]
     found = [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
     assert all(statement["Effect"] == "Allow" for statement in found)
-    return [(set(as_list(one["Action"])), {written(resource) for resource in as_list(one["Resource"])}) for one in found]
+    return found
 
 
 def as_list(value: Any) -> list[Any]:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
+from typing import Any, cast
 
 import pytest
 
-from tests.infra.deployment import as_list, definitions, functions, resources, statements, written
+from jobline.memory_items import MemoryItems
+from jobline.payloads import INLINE_LIMIT, Bodies, Kind
+from jobline.queue_states import item_key as state_key
+from jobline.stats import counters_key
+from tests.factories import JOB_ID
+from tests.infra.deployment import as_list, definitions, functions, policy_statements, resources, statements, written
 
 STAGES = pytest.mark.parametrize("stage", ["dev", "local"])
 
@@ -35,23 +42,47 @@ def table_calls(stage: str, function: str) -> set[str]:
 
 
 @STAGES
-def test_no_function_may_read_the_whole_table_and_operations_alone_deletes_from_it(stage: str) -> None:
+def test_no_function_may_read_the_whole_table_or_write_it_in_bulk(stage: str) -> None:
     for function in functions(stage):
         everything = set().union(*allowed(stage, function, "dynamodb").values())
-        assert ("DeleteItem" in everything) == (function == "operations")
         assert not everything & {"Scan", "BatchWriteItem", "DeleteTable", "UpdateTable", "PartiQLSelect", "PartiQLDelete"}
+
+
+@STAGES
+def test_the_api_may_delete_payloads_observer_and_workers_any_body_and_operations_alone_a_record(stage: str) -> None:
+    both = {"*#payload#*", "*#result#*"}
+    deletable = {"api": {"*#payload#*"}, "observer": both, **dict.fromkeys(definitions(stage).workers, both)}
+    for function in functions(stage):
+        deletes = [one for one in policy_statements(stage, function) if "dynamodb:DeleteItem" in as_list(one["Action"])]
+        conditions = [one["Condition"] for one in deletes if "Condition" in one]
+        assert len(deletes) - len(conditions) == (function == "operations")
+        assert len(conditions) == (function in deletable)
+        for condition in conditions:
+            assert condition.keys() == {"ForAllValues:StringLike"}
+            assert set(as_list(condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])) == deletable[function]
+
+
+@pytest.mark.parametrize("kind", ["payload", "result"])
+def test_the_keys_that_may_be_deleted_are_those_of_bodies_of_that_kind(kind: Kind) -> None:
+    other: Kind = "result" if kind == "payload" else "payload"
+    items = MemoryItems()
+    bodies = Bodies(cast(Any, items), "jobs", cast(Any, None), "")
+    for put in (kind, other):
+        bodies.put(JOB_ID, put, "x" * (INLINE_LIMIT + 1), version="1")
+    ids = [*items.items, JOB_ID, counters_key(kind), state_key(kind)]
+    assert [id for id in ids if fnmatchcase(id, f"*#{kind}#*")] == [ids[0]]
 
 
 @STAGES
 @pytest.mark.parametrize(
     ("function", "calls"),
     [
-        ("api", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLInsert"}),
+        ("api", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "PartiQLInsert"}),
         ("relay", set()),
-        ("observer", {"GetItem", "PutItem"}),
+        ("observer", {"GetItem", "PutItem", "DeleteItem"}),
         ("ticker", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
         ("dead_letters", {"GetItem", "UpdateItem"}),
-        ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate"}),
+        ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "DeleteItem"}),
         ("operations", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "DeleteItem"}),
     ],
 )
@@ -106,9 +137,11 @@ def test_dead_letters_receives_from_dead_letter_queues_alone_and_writes_to_quara
 
 
 @STAGES
-def test_relay_observer_and_ticker_never_touch_the_bucket(stage: str) -> None:
-    for function in ("relay", "observer", "ticker"):
+def test_relay_and_ticker_never_touch_the_bucket_and_the_observer_only_deletes_bodies(stage: str) -> None:
+    for function in ("relay", "ticker"):
         assert allowed(stage, function, "s3") == {}
+    [bucket] = resources(stage, "AWS::S3::Bucket")
+    assert allowed(stage, "observer", "s3") == {f"{bucket}/bodies/*": {"DeleteObject"}}
 
 
 @STAGES

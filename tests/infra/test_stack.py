@@ -308,7 +308,7 @@ def test_every_function_is_told_what_it_reads_and_nothing_else(stage: str) -> No
     assert told == {
         "api": {STAGE, TABLE, BUCKET, OPERATIONS_FUNCTION},
         "relay": {STAGE, TABLE, QUEUE_URL_BASE, LANES, SET_ASIDE_QUEUE},
-        "observer": {STAGE, TABLE},
+        "observer": {STAGE, TABLE, BUCKET},
         "ticker": {STAGE, TABLE},
         "dead_letters": {STAGE, TABLE, BUCKET, QUEUE_URL_BASE},
         **dict.fromkeys(definitions(stage).workers, for_worker),

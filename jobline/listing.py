@@ -26,16 +26,16 @@ _BATCH: Final = 100
 _MOST_ROUNDS: Final = 8
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """One index to read: a kind of `by_attention`, or `by_queue` when there is none."""
 
     kind: str | None = None
     newest_first: bool = True
 
 
-_EVERYTHING: Final = (_Part(),)
-_WAITING: Final = _Part("open", newest_first=False)
-_FILTERS: Final[Mapping[str | None, tuple[tuple[_Part, ...], frozenset[Status]]]] = {
+_EVERYTHING: Final = (Part(),)
+_WAITING: Final = Part("open", newest_first=False)
+FILTERS: Final[Mapping[str | None, tuple[tuple[Part, ...], frozenset[Status]]]] = {
     None: (_EVERYTHING, frozenset(Status)),
     "pending": (_EVERYTHING, frozenset({Status.PENDING})),
     "running": (_EVERYTHING, frozenset({Status.RUNNING})),
@@ -43,10 +43,10 @@ _FILTERS: Final[Mapping[str | None, tuple[tuple[_Part, ...], frozenset[Status]]]
     "scheduled": ((_WAITING,), frozenset({Status.SCHEDULED})),
     "retrying": ((_WAITING,), frozenset({Status.FAILED})),
     # What went wrong: first what needs somebody, then what will be tried again.
-    "failed": ((_Part("dead"), _WAITING), frozenset({Status.DEAD, Status.FAILED})),
-    "dead": ((_Part("dead"),), frozenset({Status.DEAD})),
-    "cancelled": ((_Part("cancelled"),), frozenset({Status.CANCELLED})),
-    "expired": ((_Part("expired"),), frozenset({Status.EXPIRED})),
+    "failed": ((Part("dead"), _WAITING), frozenset({Status.DEAD, Status.FAILED})),
+    "dead": ((Part("dead"),), frozenset({Status.DEAD})),
+    "cancelled": ((Part("cancelled"),), frozenset({Status.CANCELLED})),
+    "expired": ((Part("expired"),), frozenset({Status.EXPIRED})),
 }
 """Status as a client asks for it → where to read, and which records count. Records decide; an index may be a moment behind."""
 
@@ -77,7 +77,7 @@ class Listing:
     def wants(self, job: Job) -> bool:
         """Whether this record is among those asked for."""
         return (
-            job.status in _FILTERS[self.status][1]
+            job.status in FILTERS[self.status][1]
             and self.type in {None, job.type}
             and (self.tag is None or self.tag in job.tags)
             and (self.since is None or job.created_at >= self.since)
@@ -98,8 +98,8 @@ def parse_listing(query: Mapping[str, str], *, queue: str | None = None) -> tupl
     if not asked:
         raise InvalidRequest("Say which queue's jobs: the query parameter queue is missing.")
     given: dict[str, Any] = {name: query[name] for name in ("status", "type", "tag") if name in query}
-    if given.get("status") not in _FILTERS:
-        statuses = ", ".join(sorted(status for status in _FILTERS if status))
+    if given.get("status") not in FILTERS:
+        statuses = ", ".join(sorted(status for status in FILTERS if status))
         raise InvalidRequest(f"There is no status {given['status']!r}; there are {statuses}.")
     if len(given.get("tag", "")) > LONGEST_TAG:
         raise InvalidRequest(f"A tag has at most {LONGEST_TAG} characters.")
@@ -109,7 +109,7 @@ def parse_listing(query: Mapping[str, str], *, queue: str | None = None) -> tupl
         given["limit"] = _limit(query["limit"])
     listing = Listing(queue=asked, **given)
     cursor = cursors.decode(query["cursor"], listing.name) if "cursor" in query else None
-    if cursor is not None and cursor.part >= len(_FILTERS[listing.status][0]):
+    if cursor is not None and cursor.part >= len(FILTERS[listing.status][0]):
         raise InvalidRequest("The cursor is not one that this listing gave. Begin again without it.")
     return listing, cursor
 
@@ -119,7 +119,7 @@ def read_page(store: Store, listing: Listing, cursor: Cursor | None, *, now: dat
 
     Reads at most 200 records. Records whose retention is over are left out.
     """
-    parts, _ = _FILTERS[listing.status]
+    parts, _ = FILTERS[listing.status]
     part, position, until = cursor or Cursor(0, {})
     found: dict[str, Job] = {}
     unread = MOST_READ
@@ -142,7 +142,7 @@ def read_page(store: Store, listing: Listing, cursor: Cursor | None, *, now: dat
     return list(found.values()), cursors.encode(Cursor(part, position, until), listing.name)
 
 
-def _keys(store: Store, listing: Listing, part: _Part, cursor: Cursor, *, limit: int) -> Page:
+def _keys(store: Store, listing: Listing, part: Part, cursor: Cursor, *, limit: int) -> Page:
     if part.kind is None:
         names = queue_partitions(listing.queue)
         start = {names[shard]: key for shard, key in cursor.position.items()}

@@ -14,7 +14,7 @@ from jobline.creation import Creation, Replaced, new_record
 from jobline.job import Job
 from jobline.locks import Lock
 from jobline.shards import attention_partitions, queue_partitions
-from jobline.store import Key, Outcome, Page, Position, merge
+from jobline.store import Key, Outcome, Page, Position, merge, refuse_to_delete_what_is_open
 from jobline.transitions import Condition, Write
 
 
@@ -80,6 +80,15 @@ class MemoryStore:
         changed = applied(job, write)
         self._record(job, changed)
         return Outcome(True, changed)
+
+    def delete(self, job: Job) -> bool:
+        refuse_to_delete_what_is_open(job)
+        known = self.jobs.get(job.id)
+        if known is not None and known.rev != job.rev:
+            return False
+        if known is not None:
+            self.remove(job.id)
+        return True
 
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
         return [self.apply(job_id, write) for job_id, write in writes]

@@ -36,6 +36,7 @@ from jobline.memory_items import MemoryBucket, MemoryItems, MemoryStates
 from jobline.memory_queues import MemoryQueues
 from jobline.memory_stream import MemoryStream, StreamReader
 from jobline.observer import Observer
+from jobline.operator_tools import OperatorTools
 from jobline.payloads import Bodies
 from jobline.queue import Queues
 from jobline.queue_states import States
@@ -179,7 +180,10 @@ class MemoryDeployment:
             now=ports.clock,
             random=self.random.randbytes,
         )
-        return Toolbox(
+        return OperatorTools(
+            store=ports.store,
+            keep=self.definitions.keep,
+            sleep=ports.sleep,
             client=self._client,
             stage=self.definitions.stage,
             bucket="memory",

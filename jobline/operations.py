@@ -5,21 +5,34 @@ Pausing is done by the operations function; purging and redriving are jobs of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from jobline.definitions import Queue
-from jobline.errors import Conflict
+import msgspec
+
+from jobline.definitions import OPERATIONS, Queue
+from jobline.enqueueing import Enqueued, Enqueueing
+from jobline.errors import Conflict, FieldProblem, InvalidJob, InvalidRequest
+from jobline.fields import ENQUEUE_FIELDS, Reader, read_fields
+from jobline.request import EnqueueRequest
+from jobline.selection import PURGE_FIELDS, REDRIVE_FIELDS
+from jobline.strict_json import Document
 
 PAUSED: Final = "Jobs stop starting within about a minute; those that run go on to their end. Enqueueing goes on."
 RESUMED: Final = "Jobs start again within about a minute."
+
+Kind = Literal["purge", "redrive"]
+_KEY: Final = {"idempotency_key": ENQUEUE_FIELDS["idempotency_key"]}
+_FIELDS: Final[Mapping[Kind, Mapping[str, Reader]]] = {"purge": PURGE_FIELDS | _KEY, "redrive": REDRIVE_FIELDS | _KEY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operations:
     """The use cases of operators."""
 
+    enqueueing: Enqueueing
     switch: Callable[[str, bool], None]
     """Pauses (true) or resumes (false) a queue; see `pausing.ask`."""
     read_paused: Callable[[Sequence[str]], Collection[str]]
@@ -39,3 +52,32 @@ class Operations:
         """Whether each queue is paused, by name."""
         found = self.read_paused([queue.name for queue in queues])
         return {queue.name: queue.name in found for queue in queues}
+
+    def start(self, kind: Kind, queue: Queue, body: Document, *, key: str | None, op: str) -> Enqueued:
+        """The job that purges or redrives the queue; the one that the same idempotency key made before.
+
+        Raises InvalidRequest when the body is no object, InvalidJob with every field that is wrong, and IdempotencyKeyReused.
+        """
+        if not isinstance(body.value, dict):
+            raise InvalidRequest("The body must be a JSON object.", problems=(FieldProblem("", "must be an object"),))
+        given = {name: value for name, value in body.value.items() if value is not None}
+        if key is not None and given.setdefault("idempotency_key", key) != key:
+            raise InvalidRequest(f"The body's idempotency_key is not that of the Idempotency-Key header ({key!r}).")
+        fields, wrong = read_fields(given, _FIELDS[kind], "")
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            raise InvalidJob(f"{wrong[0]['pointer'].removeprefix('/')} {wrong[0]['detail']}{more}", problems=tuple(wrong))
+        key = fields.pop("idempotency_key", None)
+        payload = fields | {"queue": queue.name}
+        text = msgspec.json.encode(payload, order="sorted").decode()
+        made_of = hashlib.sha256(f"{kind} {text}".encode()).hexdigest()[:32]
+        request = EnqueueRequest(
+            queue=OPERATIONS,
+            type=kind,
+            payload=payload,
+            payload_text=text,
+            idempotency_key=key,
+            internal=True,
+            hash="" if key is None else made_of,
+        )
+        return self.enqueueing.enqueue(request, op=op)

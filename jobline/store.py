@@ -88,6 +88,12 @@ class Store(Protocol):
     def apply(self, job_id: str, write: Write) -> Outcome:
         """Applies one conditional write."""
 
+    def delete(self, job: Job) -> bool:
+        """Removes a record that is over and still as it was read; true when it is gone, whoever removed it.
+
+        Raises ValueError for a job that is not over.
+        """
+
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
         """Applies writes of different records, in as few calls as it can; each has its own outcome.
 
@@ -107,6 +113,11 @@ class Store(Protocol):
 
     def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
         """Keys of one `by_queue` partition, oldest first, created after `after` and up to `until`."""
+
+
+def refuse_to_delete_what_is_open(job: Job) -> None:
+    if not job.over:
+        raise ValueError(f"job {job.id} is not over: it is {job.status}")
 
 
 class JobStore:
@@ -195,6 +206,21 @@ class JobStore:
             item: Any = error.response.get("Item")
             return Outcome(False, decode(item) if item and records.is_job(item) else None)
         return Outcome(True, decode(answer["Attributes"]))
+
+    def delete(self, job: Job) -> bool:
+        refuse_to_delete_what_is_open(job)
+        try:
+            with aws_errors("deleting a job"):
+                self.dynamodb.delete_item(
+                    TableName=self.table,
+                    Key={"id": {"S": job.id}},
+                    ConditionExpression="attribute_not_exists(id) OR #rev = :rev",
+                    ExpressionAttributeNames={"#rev": "rev"},
+                    ExpressionAttributeValues={":rev": {"N": str(job.rev)}},
+                )
+        except self.dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
         outcomes: list[Outcome | None] = [None] * len(writes)

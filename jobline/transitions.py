@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from jobline.job import FAR_FUTURE, LONGEST_MESSAGE_DELAY, RETRYABLE, TRANSITIONS, WAITING, WATCH_GRACE, Job, Status
+from jobline.job import FAR_FUTURE, LONGEST_MESSAGE_DELAY, RETRYABLE, TERMINAL, TRANSITIONS, WAITING, WATCH_GRACE, Job, Status
 from jobline.shards import attention_partition
 from jobline.times import format_instant, to_milliseconds
 
@@ -273,6 +273,15 @@ def cancel(job: Job, *, now: datetime, op: str, keep: Retention, reason: str = "
     ending = _ending(job, Status.CANCELLED, now, keep)
     note = history_entry("cancelled", now, job.attempts, reason)
     return _write("cancel", (_in(WAITING),), ending.set | {"last_op": op}, remove=ending.remove, note=note, job=job)
+
+
+def forget(job: Job, *, now: datetime) -> Write:
+    """Make a record that is over count as absent from now on; DynamoDB removes it later.
+
+    For a record that may not be removed at once: a worker that lost its lease may still be running, and a new job of the same id
+    must go on counting the token that refuses its finish (R19).
+    """
+    return _write("forget", (_in(TERMINAL), Condition("rev", "=", job.rev)), {"ttl": int(now.timestamp())})
 
 
 def request_cancel(job: Job, *, now: datetime, op: str) -> Write:

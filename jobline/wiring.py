@@ -6,7 +6,7 @@ import os
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aws_lambda_powertools import Logger
@@ -80,8 +80,11 @@ def make_log() -> Any:
     return Logger(utc=True)
 
 
-def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
-    """The Lambda handler of a worker folder: `handler = worker_handler(__package__)` is all that its `handler.py` says."""
+def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+    """The Lambda handler of a worker folder: `handler = worker_handler(__package__)` is all that its `handler.py` says.
+
+    `make_tools` makes something richer than a `Toolbox` of a toolbox's arguments.
+    """
     import boto3  # for handlers, whose clients are those that people know
 
     from jobline.children import Children
@@ -103,7 +106,7 @@ def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], di
     store = JobStore(clients.dynamodb, settings.table)
     bodies = Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket)
     enqueueing = Enqueueing(store=store, bodies=bodies, definitions=definitions, types=Types.baked(), now=utc_now, random=os.urandom)
-    tools = Toolbox(
+    tools: Toolbox = (make_tools or Toolbox)(
         client=lambda service: boto3.client(service, config=HANDLER_CALLS),  # type: ignore[call-overload]
         stage=settings.stage,
         bucket=settings.bucket,
@@ -134,15 +137,19 @@ def worker_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], di
 
 def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
     """The Lambda handler of the operations worker: batches of its queue as any worker, and requests to pause or resume a queue."""
+    from jobline.definitions import Definitions
+    from jobline.operator_tools import OperatorTools
     from jobline.pausing import REQUEST, Pausing
     from jobline.queue_states import QueueStates
     from jobline.settings import Settings
+    from jobline.store import JobStore
 
     settings = Settings.from_environment(os.environ)
     clients = Clients()
     notes = QueueStates(clients.dynamodb, settings.table)
     pausing = Pausing(client=lambda: clients.lambda_, mappings=settings.mappings, notes=notes, clock=utc_now)
-    work = worker_handler(package)
+    store = JobStore(clients.dynamodb, settings.table)
+    work = worker_handler(package, partial(OperatorTools, store=store, keep=Definitions.baked().keep))
 
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return pausing.handle(event) if REQUEST in event else work(event, context)

@@ -21,6 +21,7 @@ from jobline.memory import MemoryStore
 from jobline.operations import Operations
 from jobline.payloads import Bodies
 from jobline.retry import RetryPolicy
+from jobline.selection import Purge, Redrive
 from jobline.service import Service
 from jobline.store import Store
 from jobline.types import TypeInfo, Types
@@ -59,6 +60,10 @@ TYPES = Types(
         },
         "media": {"image_resize": TypeInfo(schema={"type": "object"})},
         "idle": {"nothing": TypeInfo(schema={})},
+        "operations": {
+            "purge": TypeInfo(schema=msgspec.json.schema(Purge)),
+            "redrive": TypeInfo(schema=msgspec.json.schema(Redrive)),
+        },
     },
 )
 
@@ -122,7 +127,7 @@ class Client:
         given |= {"sleep": self.pass_time} | service
         self.service = Service(**given)
         self.paused: set[str] = set()
-        operations = Operations(switch=self._switch, read_paused=lambda queues: self.paused)
+        operations = Operations(enqueueing=self.service.enqueueing, switch=self._switch, read_paused=lambda queues: self.paused)
         self.api = Api(self.service, operations, stage="test", log=self.log)
 
     def _switch(self, queue: str, paused: bool) -> None:

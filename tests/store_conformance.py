@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from jobline import transitions as t
 from jobline.creation import Replaced
 from jobline.job import Status
@@ -215,3 +217,29 @@ class StoreConformance:
 
     def test_no_writes_have_no_outcomes(self, store: Store) -> None:
         assert store.apply_many([]) == []
+
+    def test_a_record_that_is_over_is_deleted_only_as_it_was_read(self, store: Store) -> None:
+        job = make_job(status=Status.DEAD, completed_at=NOW, ttl=int(NOW.timestamp()) + 60)
+        store.create(job, now=NOW)
+        assert store.apply(job.id, t.retry(job, now=NOW, op="somebody")).applied
+        assert not store.delete(job)
+        assert store.get(job.id) is not None
+        over = store.apply(job.id, t.cancel(job, now=NOW, op="somebody", keep=KEEP)).job
+        assert over is not None
+        assert store.delete(over)
+        assert store.get(job.id) is None
+        assert store.delete(over), "it is gone, whoever removed it"
+
+    def test_a_job_that_is_not_over_is_never_deleted(self, store: Store) -> None:
+        store.create(make_job(), now=NOW)
+        with pytest.raises(ValueError, match="not over"):
+            store.delete(make_job())
+        assert store.get(make_job().id) is not None
+
+    def test_a_record_that_was_forgotten_is_gone_at_once_and_gives_way_to_a_new_job(self, store: Store) -> None:
+        job = make_job(status=Status.DEAD, completed_at=NOW, ttl=int(NOW.timestamp()) + 60, token=3)
+        store.create(job, now=NOW)
+        outcome = store.apply(job.id, t.forget(job, now=NOW))
+        assert outcome.applied and outcome.job is not None and outcome.job.gone(NOW)
+        renewed = store.create(make_job(), now=NOW).job
+        assert renewed is not None and renewed.token == 3

@@ -46,7 +46,8 @@ service = Service(
     now=utc_now,
     random=os.urandom,
 )
-api = Api(service, Operations(switch=switch, read_paused=read_paused), stage=settings.stage, log=make_log())
+operations = Operations(enqueueing=service.enqueueing, switch=switch, read_paused=read_paused)
+api = Api(service, operations, stage=settings.stage, log=make_log())
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

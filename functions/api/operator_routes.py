@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
-from functions.api.http import Request, answer
-from jobline.operations import Operations
+from functions.api.http import Request, answer, etag, found_by
+from jobline import strict_json
+from jobline.operations import Kind, Operations
 from jobline.service import Service
 
 
 class OperatorRoutes:
-    """Pause and resume."""
+    """Pause and resume, purge and redrive."""
 
     def __init__(self, service: Service, operations: Operations, request: Request) -> None:
         self._service = service
@@ -24,6 +25,8 @@ class OperatorRoutes:
         return (
             ("POST", "/queues/<queue>/pause", self._pause),
             ("POST", "/queues/<queue>/resume", self._resume),
+            ("POST", "/queues/<queue>/purge", self._purge),
+            ("POST", "/queues/<queue>/redrive", self._redrive),
         )
 
     def _pause(self, queue: str) -> Response[str]:
@@ -36,3 +39,19 @@ class OperatorRoutes:
         self._request.refuse_query()
         self._request.refuse_body(what)
         return answer(200, self._operations.pause(self._service.queue(queue), paused=paused))
+
+    def _purge(self, queue: str) -> Response[str]:
+        return self._start(queue, "purge")
+
+    def _redrive(self, queue: str) -> Response[str]:
+        return self._start(queue, "redrive")
+
+    def _start(self, name: str, kind: Kind) -> Response[str]:
+        self._request.refuse_query()
+        queue = self._service.queue(name)
+        body = strict_json.parse(self._request.body().strip() or b"{}")
+        key = self._request.header("idempotency-key")
+        job, found = self._operations.start(kind, queue, body, key=key, op=self._request.id)
+        # Relative to the request's own path, .../queues/<queue>/purge (RFC 9110 section 10.2.2).
+        headers = {"Location": f"../../jobs/{job.id}", "ETag": etag(job)} | found_by(found)
+        return answer(202 if found is None else 200, self._service.document(job), headers)

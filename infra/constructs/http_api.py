@@ -36,6 +36,8 @@ ROUTES: Final[tuple[tuple[str, str], ...]] = (
     ("GET", "/queues/{queue}/stats"),
     ("POST", "/queues/{queue}/pause"),
     ("POST", "/queues/{queue}/resume"),
+    ("POST", "/queues/{queue}/purge"),
+    ("POST", "/queues/{queue}/redrive"),
     ("GET", "/types"),
     ("GET", "/health"),
 )

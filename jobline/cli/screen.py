@@ -64,6 +64,23 @@ def show_switched(queue: str, answer: Json) -> None:
     _write(f"{word} {queue}. {_plain(str(answer.get('detail', '')))}".rstrip())
 
 
+def show_operation(verb: str, queue: str, job: Json) -> None:
+    """What an operation on many jobs came to: `purge emails: 3 cancelled, 120 deleted`."""
+    result = job["result"]
+    if job["status"] != "done" or not isinstance(result, dict):
+        _print(_line(verb, job, f" {_plain(job['error'] or '')}".rstrip()))
+        return
+    counts = [f"{count} {_plain(str(name))}" for name, count in result.items() if name != "dry_run"]
+    told = ", ".join(counts) or "no job fits"
+    _write(f"{verb} {queue}{' (dry run: nothing was changed)' if result.get('dry_run') else ''}: {told}")
+
+
+def show_progress(progress: Any) -> None:
+    """A line on stderr."""
+    if (told := _progress(progress)) is not None:
+        print(_plain(told), file=sys.stderr, flush=True)
+
+
 def show_job(job: Json) -> None:
     """A job's fields, those that are known, one a line."""
     from rich.text import Text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from jobline.local_stack import LocalStack
 from tests.e2e.client import Client
@@ -45,3 +46,34 @@ def test_a_deploy_leaves_a_paused_queue_paused(client: Client, stack: LocalStack
     finally:
         assert client.call("POST", "/queues/images/resume").status == 200
     assert client.end_of(id)["status"] == "dead"
+
+
+def end_of_operation(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    started = client.call("POST", path, body)
+    assert (started.status, started.body["queue"]) == (202, "operations"), started
+    ended = client.end_of(started.body["id"])
+    assert ended["status"] == "done", ended
+    return dict(ended["result"])
+
+
+def test_dead_jobs_are_redriven_and_then_purged(client: Client) -> None:
+    dead = [client.enqueue("diagnostics", "fail", {"times": 2}, max_attempts=1, tags=["operators"]) for _ in range(3)]
+    assert {client.end_of(id)["status"] for id in dead} == {"dead"}
+    wanted = {"type": "fail", "error": "FailureOnDemand: failure 1 of 2"}
+
+    assert end_of_operation(client, "/queues/diagnostics/redrive", wanted | {"dry_run": True}) == {"dry_run": True, "retried": 3}
+    assert end_of_operation(client, "/queues/diagnostics/redrive", wanted) == {"dry_run": False, "retried": 3}
+    for id in dead:
+        again = client.wait(id, lambda job: job["error"] == "FailureOnDemand: failure 2 of 2", 30)
+        assert (again["status"], again["attempts"]) == ("dead", 1)
+
+    wanted = {"status": "failed", "type": "fail", "error": "failure 2 of 2"}
+    assert end_of_operation(client, "/queues/diagnostics/purge", wanted | {"limit": 2}) == {"dry_run": False, "deleted": 2}
+    assert end_of_operation(client, "/queues/diagnostics/purge", wanted) == {"dry_run": False, "deleted": 1}
+    assert {client.call("GET", f"/jobs/{id}").status for id in dead} == {404}
+
+
+def test_a_purge_cancels_what_waits(client: Client) -> None:
+    waiting = [client.enqueue("diagnostics", "echo", None, delay=3600, tags=["waits"]) for _ in range(2)]
+    assert end_of_operation(client, "/queues/diagnostics/purge", {"status": "scheduled"}) == {"dry_run": False, "cancelled": 2}
+    assert statuses(client, waiting) == {"cancelled"}

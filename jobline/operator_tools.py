@@ -1,0 +1,28 @@
+"""What the jobs of the `operations` worker have at hand beside what every handler has: the records of all queues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from jobline.context import Context, Toolbox
+from jobline.store import Store
+from jobline.transitions import Keep
+
+
+class OperatorTools(Toolbox):
+    """The toolbox of that one worker, whose role alone may delete records."""
+
+    def __init__(self, *, store: Store, keep: Keep, sleep: Callable[[float], None] = time.sleep, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.store = store
+        self.keep = keep
+        self.sleep = sleep
+
+    @classmethod
+    def of(cls, ctx: Context) -> OperatorTools:
+        """The tools of an operator's job; raises TypeError in a context of any other worker."""
+        if not isinstance(ctx.tools, cls):
+            raise TypeError("only the operations worker reaches the records of all queues")
+        return ctx.tools

@@ -10,6 +10,7 @@ import pytest
 
 from jobline.local_aws import ROOT, LocalAws, configured_port, free_port
 from jobline.local_stack import LocalStack
+from tests.e2e.checkout import copy_checkout
 from tests.e2e.client import Client
 from tests.e2e.meter import Meter
 
@@ -34,3 +35,9 @@ def stack(meter: Meter) -> Iterator[LocalStack]:
 @pytest.fixture(scope="session")
 def client(stack: LocalStack) -> Client:
     return Client(stack.deployment().api_url)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A second checkout, to change and to run beside this one."""
+    return copy_checkout(tmp_path / "copy")

@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
-from jobline.local_aws import ROOT, free_port
+from jobline.local_aws import free_port
 from jobline.local_stack import LocalStack
+from tests.e2e.checkout import make, wait_for_note
 from tests.e2e.client import Client
 from tests.e2e.test_local_aws import listens
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A second checkout: every file that git knows or would take, with this one's installed packages."""
-    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
-    copy = tmp_path / "copy"
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    for installed in (".venv", ".ministack", ".cache"):
-        (copy / installed).symlink_to(ROOT / installed)
-    return copy
-
-
-def make(target: str, checkout: Path, port: int) -> subprocess.Popen[str]:
-    environment = os.environ | {"JOBLINE_PORT": str(port)}
-    return subprocess.Popen(
-        # -o: the packages are another checkout's, and as they should be.
-        ["make", "-o", ".venv/.installed", "-o", ".ministack/.installed", target],
-        cwd=checkout,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def test_the_demo_runs_to_its_end_and_stops_everything(checkout: Path) -> None:
@@ -85,11 +53,3 @@ def test_two_checkouts_run_side_by_side_and_a_change_is_deployed(stack: LocalSta
             dev.wait(20)
     assert not note.exists()
     assert not listens(port)
-
-
-def wait_for_note(note: Path) -> dict[str, str]:
-    deadline = time.monotonic() + 120
-    while not note.exists():
-        assert time.monotonic() < deadline, "nothing was deployed"
-        time.sleep(0.2)
-    return dict(json.loads(note.read_text()))

@@ -1,0 +1,47 @@
+"""A second checkout beside this one: `make` in it, and what its `make dev` says of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from jobline.local_aws import ROOT
+
+
+def copy_checkout(to: Path) -> Path:
+    """Every file that git knows or would take, with this checkout's installed packages."""
+    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    for installed in (".venv", ".ministack", ".cache"):
+        (to / installed).symlink_to(ROOT / installed)
+    return to
+
+
+def make(target: str, checkout: Path, port: int) -> subprocess.Popen[str]:
+    environment = os.environ | {"JOBLINE_PORT": str(port)}
+    return subprocess.Popen(
+        # -o: the packages are another checkout's, and as they should be.
+        ["make", "-o", ".venv/.installed", "-o", ".ministack/.installed", target],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_note(note: Path) -> dict[str, str]:
+    """What `make dev` wrote down of its deployment, as soon as it has."""
+    deadline = time.monotonic() + 120
+    while not note.exists():
+        assert time.monotonic() < deadline, "nothing was deployed"
+        time.sleep(0.2)
+    return dict(json.loads(note.read_text()))

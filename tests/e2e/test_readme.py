@@ -1,0 +1,112 @@
+"""README, executed: its commands against the real stack, its new job in a checkout of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from jobline.local_aws import ROOT, free_port
+from tests.e2e.checkout import make, wait_for_note
+from tests.e2e.client import Client
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+AN_ID = "0197a000-0000"
+"""README's job: each command gets one that is fit for it."""
+NOT_RUN_HERE = {
+    "make demo": "test_commands runs it",
+    "make dev": "test_commands runs it, and so does the test of the new job",
+    "make test": "is what runs this",
+    "make deploy STAGE=dev": "needs an AWS account; test_spine deploys the same app with the same CDK",
+    "make destroy STAGE=dev": "needs an AWS account",
+    ".venv/bin/jobs pause emails": "other tests share the queue: test_operators pauses one, test_operator_cli has the command",
+    ".venv/bin/jobs resume emails": "the same",
+    ".venv/bin/jobs redrive emails --error TimeoutError: --rate 10": "changes jobs of a queue that other tests share",
+    ".venv/bin/jobs purge emails --status failed": "the same, and asks at a terminal",
+}
+"""Lines of README that no test here runs, and why not."""
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, the section it stands in, the file that was last named before it, its text."""
+
+    language: str
+    section: str
+    file: str | None
+    text: str
+
+
+def blocks() -> Iterator[Block]:
+    for fence in re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        before = README[: fence.start()]
+        sections, files = re.findall(r"^## (.+)$", before, re.MULTILINE), re.findall(r"`([\w/]+\.py)`", before)
+        yield Block(fence[1], sections[-1] if sections else "", files[-1] if files else None, fence[2])
+
+
+def words(line: str) -> list[str]:
+    return shlex.split(line, comments=True)
+
+
+def commands(*sections: str) -> list[str]:
+    """The commands that a test here can run, in these sections, just as they are written."""
+    lines = [line for block in blocks() if block.language == "sh" and block.section in sections for line in block.text.splitlines()]
+    ours = [line for line in lines if words(line)[:1] in ([".venv/bin/jobs"], [".venv/bin/pytest"])]
+    return [line for line in ours if " ".join(words(line)) not in NOT_RUN_HERE]
+
+
+def test_every_command_is_run_or_listed_with_the_reason_why_not() -> None:
+    there = {line for block in blocks() if block.language == "sh" for line in block.text.splitlines() if words(line)}
+    assert {" ".join(words(line)) for line in there - set(commands("Try it", "Add a job"))} == set(NOT_RUN_HERE)
+    assert {block.language for block in blocks()} == {"", "sh", "python"}, "a block in a language that no test here knows"
+
+
+def run_line(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """One of README's lines, without a shell in between: to a shell `jobs` may be a command of its own."""
+    # Without JOBS_API_URL the CLI has to find the deployment by itself, as README says it does.
+    given = {name: value for name, value in os.environ.items() if name not in ("JOBS_API_URL", "PYTHONPATH")}
+    return subprocess.run(words(line), cwd=folder, env=given | environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_commands_to_try_do_what_they_say(client: Client) -> None:
+    done = client.enqueue("diagnostics", "echo", 1)
+    dead = client.enqueue("diagnostics", "fail", {"times": 1}, max_attempts=1)
+    later = [client.enqueue("diagnostics", "echo", 1, delay=3600) for _ in range(2)]
+    assert (client.end_of(done)["status"], client.end_of(dead)["status"]) == ("done", "dead")
+    fit = dict.fromkeys(("status", "events", "why", "wait", "replay"), done) | {"retry": dead, "reschedule": later[0], "cancel": later[1]}
+
+    for line in commands("Try it"):
+        verb = words(line)[1]
+        assert AN_ID not in line or verb in fit, f"say which job is fit for {line}"
+        ran = run_line(line.replace(AN_ID, fit.get(verb, AN_ID)), ROOT, JOBS_API_URL=client.url)
+        assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
+        assert ran.stdout + ran.stderr, f"{line} says nothing"
+
+    assert client.end_of(dead)["status"] == "done"
+    assert client.job(later[0])["status"] == "pending"
+    assert client.job(later[1])["status"] == "cancelled"
+
+
+def test_a_new_job_is_added_as_readme_says(checkout: Path) -> None:
+    for block in (block for block in blocks() if block.language == "python"):
+        assert block.section == "Add a job" and block.file is not None, f"this test does not know what to do with {block}"
+        (checkout / block.file).write_text(block.text, encoding="utf-8")
+
+    port, note = free_port(), checkout / ".jobline" / "local.json"
+    with make("dev", checkout, port) as dev:
+        try:
+            client = Client(wait_for_note(note)["api_url"])
+            for line in commands("Add a job"):
+                ran = run_line(line, checkout, PYTHONPATH=str(checkout))
+                assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
+            (job,) = client.call("GET", "/jobs?queue=emails").body["jobs"]
+            assert client.end_of(job["id"])["result"] == {"greeting": "Hello, Ada!"}
+            refused = client.call("POST", "/jobs", {"queue": "emails", "type": "greet", "payload": {"nom": "Ada"}})
+            assert refused.status == 422, refused
+        finally:
+            os.killpg(dev.pid, signal.SIGINT)  # Ctrl-C
+            dev.wait(120)  # removing what ministack unpacked takes a busy disk its time

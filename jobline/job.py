@@ -83,7 +83,7 @@ TRANSITIONS: Final = MappingProxyType(
         "request_cancel": _touch("api", {_S.RUNNING}),
         "reschedule": _row("api", WAITING, _S.PENDING, _S.SCHEDULED, _S.FAILED, kept={_S.FAILED}),
         "retry": _row("api, operations", RETRYABLE, _S.PENDING),
-        "forget": _row("operations", TERMINAL, *sorted(TERMINAL)),
+        "forget": _touch("operations", TERMINAL),
         "expire": _row("worker, ticker, dead_letters", WAITING, _S.EXPIRED),
         "put_back": _touch("dead_letters", {_S.PENDING, _S.FAILED}),
         "resend": _touch("ticker", {_S.PENDING, _S.FAILED}),

@@ -38,13 +38,17 @@ LOCK: Final = "requirements-dev.txt"
 """Compiled from every function's requirements.txt among others (`make lock`): what the tests run with."""
 HOST_ONLY: Final = frozenset(
     {
+        "api_errors",
+        "async_client",
         "cli",
+        "client",
         "connection",
         "definition_files",
         "demo",
         "demo_jobs",
         "dev",
         "diagram",
+        "flows",
         "local_aws",
         "local_fixes",
         "local_stack",

@@ -1,6 +1,6 @@
 """Jobline: a job queue that a team deploys into its own AWS account and then forgets.
 
-The names below are what handlers use. They are loaded when first asked for, so that a function which needs one module of
+The names below are what handlers and clients use. They are loaded when first asked for, so that a function which needs one module of
 this package does not pay for the others.
 """
 
@@ -10,13 +10,37 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobline.async_client import AsyncClient
+    from jobline.client import Client
     from jobline.context import Context
     from jobline.errors import JoblineError
+    from jobline.flows import JobFailed, NewJob, WaitTimedOut
     from jobline.registry import Cancel, NonRetryable, RetryAfter, Snooze, job
 
-__all__ = ["Cancel", "Context", "JoblineError", "NonRetryable", "RetryAfter", "Snooze", "job"]
+__all__ = [
+    "AsyncClient",
+    "Cancel",
+    "Client",
+    "Context",
+    "JobFailed",
+    "JoblineError",
+    "NewJob",
+    "NonRetryable",
+    "RetryAfter",
+    "Snooze",
+    "WaitTimedOut",
+    "job",
+]
 
-_HOME = {"Context": "jobline.context", "JoblineError": "jobline.errors"}
+_HOME = {
+    "AsyncClient": "jobline.async_client",
+    "Client": "jobline.client",
+    "Context": "jobline.context",
+    "JobFailed": "jobline.flows",
+    "JoblineError": "jobline.errors",
+    "NewJob": "jobline.flows",
+    "WaitTimedOut": "jobline.flows",
+}
 _REGISTRY = "jobline.registry"
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 from urllib.parse import quote, urlsplit
 
@@ -61,9 +63,10 @@ class Connection:
         self.region = region
         self._keys = keys
         self._client: httpx2.Client | None = None
+        self._opening = Lock()
 
     @classmethod
-    def find(cls, *, api_url: str | None = None, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Connection:
+    def find(cls, *, api_url: str | None = None, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Self:
         """The API at `api_url`, else at `JOBS_API_URL`, else that of the local deployment whose note is found from `folder` upwards.
 
         A local deployment (a loopback address) is spoken to as its account's root, any other with the credentials that AWS's own
@@ -94,14 +97,7 @@ class Connection:
         `NotJobline` when the answer is not this API's, and the error that the answer tells: see `api_errors.error_of`.
         """
         body = content if content is not None else _dumped(json)
-        given = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {}) | dict(headers or {})
-        response = self._send(method, self.api_url + _quoted(path, params), body, given)
-        document = _parsed(response.text)
-        if not response.is_success:
-            raise error_of(response.status_code, document, self.api_url)
-        if document is None and response.status_code != 204:
-            raise NotJobline(f"{self.api_url} answered with something that is not JSON. Is it the URL of a Jobline API?")
-        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, document, response.text)
+        return self._understood(self._send(method, self.api_url + _quoted(path, params), body, _headers(body, headers)))
 
     def close(self) -> None:
         if self._client is not None:
@@ -116,22 +112,91 @@ class Connection:
     def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
         import httpx2
 
-        if self._client is None:
-            timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-            # A proxy set for the world outside does not know this machine's own addresses.
-            self._client = httpx2.Client(timeout=timeout, trust_env=not _LOOPBACK.fullmatch(_host(url)))
+        with self._opening:
+            if self._client is None:
+                self._client = httpx2.Client(**self._options())
         request = self._client.build_request(method, url, content=body, headers=dict(headers))
-        # What is signed is what httpx2 will send, however it wrote the URL.
-        request.headers.update(sign(method, str(request.url), body, headers, region=self.region, keys=self._keys()))
-        try:
+        self._sign(request, body, headers)
+        with self._unreachable():
             return self._client.send(request)
+
+    def _options(self) -> dict[str, Any]:
+        """What httpx2's clients are made with. A proxy set for the world outside does not know this machine's own addresses."""
+        import httpx2
+
+        timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        return {"timeout": timeout, "trust_env": not _LOOPBACK.fullmatch(_host(self.api_url))}
+
+    def _sign(self, request: httpx2.Request, body: bytes, headers: Mapping[str, str]) -> None:
+        """Signs what httpx2 will send, however it wrote the URL."""
+        request.headers.update(sign(request.method, str(request.url), body, headers, region=self.region, keys=self._keys()))
+
+    @contextmanager
+    def _unreachable(self) -> Iterator[None]:
+        import httpx2
+
+        try:
+            yield
         except httpx2.TimeoutException as error:
             raise Unreachable(f"{self.api_url} did not answer in time.") from error
         except httpx2.TransportError as error:
             raise Unreachable(f"Cannot reach {self.api_url}: {_reason(error)}.{self._advice()}") from error
 
+    def _understood(self, response: httpx2.Response) -> Answer:
+        document = _parsed(response.text)
+        if not response.is_success and response.status_code != 304:
+            error = error_of(response.status_code, document, self.api_url)
+            if (seconds := response.headers.get("Retry-After", "")).isdigit():
+                error.extra["retry_after"] = int(seconds)
+            raise error
+        if document is None and response.status_code not in (204, 304):
+            raise NotJobline(f"{self.api_url} answered with something that is not JSON. Is it the URL of a Jobline API?")
+        return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, document, response.text)
+
     def _advice(self) -> str:
         return " Is `make dev` running?" if _LOOPBACK.fullmatch(_host(self.api_url)) else ""
+
+
+class AsyncConnection(Connection):
+    """The same for programs that use asyncio; an asynchronous context manager."""
+
+    _async_client: httpx2.AsyncClient | None = None
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """As `request`, without blocking the event loop while it waits."""
+        import httpx2
+
+        if self._async_client is None:
+            self._async_client = httpx2.AsyncClient(**self._options())
+        body = _dumped(json)
+        given = _headers(body, headers)
+        request = self._async_client.build_request(method, self.api_url + _quoted(path, params), content=body, headers=given)
+        self._sign(request, body, given)
+        with self._unreachable():
+            response = await self._async_client.send(request)
+        return self._understood(response)
+
+    async def aclose(self) -> None:
+        if self._async_client is not None:
+            await self._async_client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _headers(body: bytes, headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {"Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {}) | dict(headers or {})
 
 
 def sign(method: str, url: str, body: bytes, headers: Mapping[str, str], *, region: str, keys: Keys) -> dict[str, str]:

@@ -174,6 +174,11 @@ class Context:
         return self.job.id
 
     @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context of whoever enqueued this job, or of who enqueued its parent; `None` when there was none."""
+        return self.job.traceparent
+
+    @property
     def stage(self) -> str:
         return self.tools.stage
 

@@ -51,6 +51,8 @@ class EnqueueRequest:
     unique: Unique | None = None
     internal: bool = False
     """Whether Jobline itself asks: its own queue takes nobody else's jobs, since they may touch any queue."""
+    traceparent: str | None = None
+    """The caller's W3C trace context."""
     hash: str = ""
     """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written."""
 
@@ -117,6 +119,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         payload=request.payload_text,
         tags=request.tags,
         group=request.group,
+        traceparent=request.traceparent,
         unique=None if request.unique is None else msgspec.json.encode(request.unique).decode(),
         request_hash=request.hash or None,
     )

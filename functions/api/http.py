@@ -23,6 +23,8 @@ _JSON: Final = "application/json"
 _TAG: Final = r'(W/)?"([!#-~\x80-\xff]*)"'
 """An entity tag (RFC 9110 section 8.8.3)."""
 
+_TRACEPARENT: Final = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+
 
 class Request:
     """The request that the router is answering at this moment."""
@@ -72,6 +74,12 @@ class Request:
     def wait(self) -> timedelta | None:
         """How long the answer may wait for the job's end; `None`: it was not asked to. Raises InvalidRequest."""
         return parse_wait(self.query["wait"]) if "wait" in self.query else None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The caller's trace context; one that is none is passed over, as W3C Trace Context (section 4.3) asks."""
+        header = self.header("traceparent") or ""
+        return header if re.fullmatch(_TRACEPARENT, header) else None
 
     def refuse_query(self, *known: str) -> None:
         """Raises InvalidRequest for a query parameter that is not among `known`."""

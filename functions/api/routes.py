@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
@@ -97,6 +98,7 @@ class Api:
         if queue is not None:
             self._service.queue(queue)
         request = parse_request(strict_json.parse(self._request.body()), queue=queue, key=self._request.header("idempotency-key"))
+        request = replace(request, traceparent=self._request.traceparent)
         job, document, found = self._service.enqueue(request, op=self._request.id)
         # Relative to the request's own path, since a stage's name may stand before it (RFC 9110 section 10.2.2).
         headers = {"Location": f"jobs/{job.id}"} | found_by(found)

@@ -1,0 +1,157 @@
+"""The Python client for programs that use asyncio: the same verbs as `client.Client`, each to be awaited.
+
+async with AsyncClient() as client:
+    job = await client.enqueue("send_email", {"to": "ada@example.com"}, delay="10m")
+    print(await job.result())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Self, TypeVar, overload
+
+from jobline.client import JobView
+from jobline.connection import AsyncConnection
+from jobline.errors import JoblineError
+from jobline.flows import MOST_TRIES, Flow, Flows, NewJob, Pause
+
+T = TypeVar("T")
+
+
+class AsyncJob(JobView):
+    """A job of one deployment, with what can be done about it; see `client.Job`."""
+
+    def __init__(self, client: AsyncClient, document: Mapping[str, Any]) -> None:
+        super().__init__(document)
+        self._client = client
+
+    async def refresh(self) -> Self:
+        """Reads the job anew."""
+        return await self._told(self._client.flows.get(self.id))
+
+    async def wait(self, timeout: float | None = None) -> Self:
+        """Returns when the job is over, however it ended; raises WaitTimedOut after `timeout` seconds."""
+        return self if self.over else await self._told(self._client.flows.wait(self.id, timeout, time.monotonic))
+
+    @overload
+    async def result(self, as_type: None = None, *, timeout: float | None = None) -> Any: ...
+    @overload
+    async def result(self, as_type: type[T], *, timeout: float | None = None) -> T: ...
+    async def result(self, as_type: Any = None, *, timeout: float | None = None) -> Any:
+        """What the handler returned, once it is there; see `client.Job.result`."""
+        return (await self.wait(timeout))._result(as_type)
+
+    async def cancel(self) -> bool:
+        """True: it will not start again. False: it runs, and was asked to stop. Raises Conflict when it is over."""
+        return await self._client.run(self._client.flows.cancel(self.id))
+
+    async def retry(self) -> Self:
+        """Runs a failed, dead, cancelled or expired job again now. Raises Conflict for any other."""
+        return await self._told(self._client.flows.act(self.id, "retry"))
+
+    async def replay(self) -> AsyncJob:
+        """A new job with the same request."""
+        return AsyncJob(self._client, await self._client.run(self._client.flows.act(self.id, "replay")))
+
+    async def reschedule(self, *, delay: Any = None, scheduled_at: Any = None, priority: int | None = None) -> Self:
+        """Moves a job that has not started. Raises Conflict for any other."""
+        return await self._told(
+            self._client.flows.reschedule(self.id, {"delay": delay, "scheduled_at": scheduled_at, "priority": priority})
+        )
+
+    async def events(self) -> list[dict[str, Any]]:
+        """What happened to it, oldest first."""
+        return list((await self._client.run(self._client.flows.look(f"/jobs/{self.id}/events")))["events"])
+
+    async def why(self) -> dict[str, Any]:
+        """Why it is not running."""
+        return dict(await self._client.run(self._client.flows.look(f"/jobs/{self.id}/why")))
+
+    async def _told(self, flow: Flow[dict[str, Any]]) -> Self:
+        self.document = await self._client.run(flow)
+        return self
+
+
+class AsyncClient:
+    """One deployment, as one caller; see `client.Client`. An asynchronous context manager."""
+
+    def __init__(
+        self,
+        api_url: str | None = None,
+        *,
+        connection: AsyncConnection | None = None,
+        tries: int = MOST_TRIES,
+        traceparent: Callable[[], str | None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._connection = connection or AsyncConnection.find(api_url=api_url)
+        self._sleep = sleep
+        self.flows = Flows(tries=tries, traceparent=traceparent)
+
+    async def enqueue(self, type: Any, payload: Any = None, *, queue: str | None = None, **fields: Any) -> AsyncJob:
+        """Makes a job; see `client.Client.enqueue`."""
+        return AsyncJob(self, await self.run(self.flows.enqueue(type, payload, queue, fields)))
+
+    async def enqueue_many(self, jobs: Iterable[NewJob]) -> list[AsyncJob | JoblineError]:
+        """For each, in order, the job or what kept it from being made; one that is wrong does not keep the others."""
+        made = await self.run(self.flows.enqueue_many(jobs))
+        return [each if isinstance(each, JoblineError) else AsyncJob(self, each) for each in made]
+
+    async def get(self, job_id: str) -> AsyncJob:
+        """The job of an id, or of its first 8 or more characters. Raises JobNotFound and AmbiguousId."""
+        return AsyncJob(self, await self.run(self.flows.get(job_id)))
+
+    async def jobs(
+        self, queue: str, *, status: str | None = None, type: str | None = None, tag: str | None = None, since: Any = None
+    ) -> AsyncIterator[AsyncJob]:
+        """A queue's jobs, newest first, read page by page as they are asked for."""
+        filters = {"queue": queue, "status": status, "type": type, "tag": tag, "since": since}
+        cursor: str | None = None
+        while True:
+            documents, cursor = await self.run(self.flows.page(filters, cursor))
+            for document in documents:
+                yield AsyncJob(self, document)
+            if cursor is None:
+                return
+
+    async def queues(self) -> Sequence[dict[str, Any]]:
+        """What queues there are."""
+        return list((await self.run(self.flows.look("/queues")))["queues"])
+
+    async def stats(self, queue: str) -> dict[str, Any]:
+        """A queue's numbers."""
+        return dict(await self.run(self.flows.look(f"/queues/{queue}/stats")))
+
+    async def types(self) -> Sequence[dict[str, Any]]:
+        """What types there are, with the JSON Schema of their payloads."""
+        return list((await self.run(self.flows.look("/types")))["types"])
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drives a flow to its end."""
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Pause):
+                    await self._sleep(step.seconds)
+                    step = next(flow)
+                    continue
+                try:
+                    answer = await self._connection.ask(step.method, step.path, json=step.json, params=step.params, headers=step.headers)
+                except JoblineError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    async def aclose(self) -> None:
+        await self._connection.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -1,0 +1,242 @@
+"""The Python client: enqueue jobs and look after them, from any program that has AWS credentials for the API.
+
+client = Client()                                  # JOBS_API_URL, or the local deployment that `make dev` started
+job = client.enqueue("send_email", {"to": "ada@example.com"}, delay="10m")
+job.wait()
+print(job.result())
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Self, TypeVar, overload
+
+import msgspec
+
+from jobline.connection import Connection
+from jobline.errors import JoblineError
+from jobline.flows import MOST_TRIES, Flow, Flows, JobFailed, NewJob, Pause
+from jobline.job import TERMINAL, Status
+
+T = TypeVar("T")
+
+
+class JobView:
+    """A job as the API last told it; `document` is the whole answer."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document = dict(document)
+
+    @property
+    def id(self) -> str:
+        return str(self.document["id"])
+
+    @property
+    def queue(self) -> str:
+        return str(self.document["queue"])
+
+    @property
+    def type(self) -> str:
+        return str(self.document["type"])
+
+    @property
+    def status(self) -> Status:
+        return Status(self.document["status"])
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.status in TERMINAL
+
+    @property
+    def payload(self) -> Any:
+        return self.document["payload"]
+
+    @property
+    def attempts(self) -> int:
+        return int(self.document["attempts"])
+
+    @property
+    def error(self) -> str | None:
+        """`Type: message` of the last failed attempt."""
+        error: str | None = self.document["error"]
+        return error
+
+    @property
+    def progress(self) -> Mapping[str, Any] | None:
+        """`{"percent", "note", "at"}` as the handler last reported it."""
+        progress: Mapping[str, Any] | None = self.document["progress"]
+        return progress
+
+    @property
+    def created_at(self) -> datetime:
+        return datetime.fromisoformat(self.document["created_at"])
+
+    @property
+    def scheduled_at(self) -> datetime:
+        return datetime.fromisoformat(self.document["scheduled_at"])
+
+    def __repr__(self) -> str:
+        return f"<{self.__class__.__name__} {self.id} {self.type} {self.status}>"
+
+    def _result(self, as_type: Any) -> Any:
+        """The result of a job that is over; raises JobFailed, with `job`, when it ended otherwise than done."""
+        if self.status is not Status.DONE:
+            failed = JobFailed(f"Job {self.id} is {self.status}: {self.error or 'no error was recorded'}", job_status=self.status.value)
+            failed.job = self  # type: ignore[attr-defined]
+            raise failed
+        value = self.document["result"]
+        return value if as_type is None else msgspec.convert(value, as_type)
+
+
+class Job(JobView):
+    """A job of one deployment, with what can be done about it."""
+
+    def __init__(self, client: Client, document: Mapping[str, Any]) -> None:
+        super().__init__(document)
+        self._client = client
+
+    def refresh(self) -> Self:
+        """Reads the job anew."""
+        return self._told(self._client.flows.get(self.id))
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Returns when the job is over, however it ended; raises WaitTimedOut after `timeout` seconds."""
+        return self if self.over else self._told(self._client.flows.wait(self.id, timeout, time.monotonic))
+
+    @overload
+    def result(self, as_type: None = None, *, timeout: float | None = None) -> Any: ...
+    @overload
+    def result(self, as_type: type[T], *, timeout: float | None = None) -> T: ...
+    def result(self, as_type: Any = None, *, timeout: float | None = None) -> Any:
+        """What the handler returned, once it is there; decoded as `as_type` if that is given (a `msgspec.Struct`, for example).
+
+        Raises JobFailed when the job ended otherwise than done, and WaitTimedOut.
+        """
+        return self.wait(timeout)._result(as_type)
+
+    def cancel(self) -> bool:
+        """True: it will not start again. False: it runs, and was asked to stop. Raises Conflict when it is over."""
+        return self._client.run(self._client.flows.cancel(self.id))
+
+    def retry(self) -> Self:
+        """Runs a failed, dead, cancelled or expired job again now. Raises Conflict for any other."""
+        return self._told(self._client.flows.act(self.id, "retry"))
+
+    def replay(self) -> Job:
+        """A new job with the same request."""
+        return Job(self._client, self._client.run(self._client.flows.act(self.id, "replay")))
+
+    def reschedule(self, *, delay: Any = None, scheduled_at: Any = None, priority: int | None = None) -> Self:
+        """Moves a job that has not started. Raises Conflict for any other."""
+        fields = {"delay": delay, "scheduled_at": scheduled_at, "priority": priority}
+        return self._told(self._client.flows.reschedule(self.id, fields))
+
+    def events(self) -> list[dict[str, Any]]:
+        """What happened to it, oldest first."""
+        return list(self._client.run(self._client.flows.look(f"/jobs/{self.id}/events"))["events"])
+
+    def why(self) -> dict[str, Any]:
+        """Why it is not running."""
+        return dict(self._client.run(self._client.flows.look(f"/jobs/{self.id}/why")))
+
+    def _told(self, flow: Flow[dict[str, Any]]) -> Self:
+        self.document = self._client.run(flow)
+        return self
+
+
+class Client:
+    """One deployment, as one caller. A context manager: leaving it closes its connections. Threads may share it.
+
+    Every request is signed (AWS Signature Version 4). What AWS or the way there refuses for the moment is tried again, at most `tries`
+    times, as its `Retry-After` asks or with growing, spread pauses; an enqueue that is repeated makes one job. Errors are those of
+    `jobline.errors` and `jobline.api_errors`, one class per problem type.
+    """
+
+    def __init__(
+        self,
+        api_url: str | None = None,
+        *,
+        connection: Connection | None = None,
+        tries: int = MOST_TRIES,
+        traceparent: Callable[[], str | None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`api_url` is the stack's output ApiUrl; without it `JOBS_API_URL`, else the local deployment that `make dev` noted.
+
+        `traceparent()` gives the caller's W3C trace context, which the job's handler sees as `ctx.traceparent`. Raises NotConfigured.
+        """
+        self._connection = connection or Connection.find(api_url=api_url)
+        self._sleep = sleep
+        self.flows = Flows(tries=tries, traceparent=traceparent)
+
+    def enqueue(self, type: Any, payload: Any = None, *, queue: str | None = None, **fields: Any) -> Job:
+        """Makes a job: `enqueue("send_email", {"to": …})`, `enqueue(send_email, SendEmail(to=…))` or `enqueue(SendEmail(to=…))`.
+
+        Without `queue`, the only one that takes the type. `fields` are those of `POST /jobs`: `delay`, `scheduled_at`, `priority`,
+        `max_attempts`, `retry`, `timeout`, `expires_in`, `idempotency_key`, `unique`, `group`, `tags`; durations may be seconds, `"10m"`
+        or `timedelta`, times RFC 3339 or `datetime`. Raises InvalidJob and its kin, which name every field that is wrong.
+        """
+        return Job(self, self.run(self.flows.enqueue(type, payload, queue, fields)))
+
+    def enqueue_many(self, jobs: Iterable[NewJob]) -> list[Job | JoblineError]:
+        """For each, in order, the job or what kept it from being made; one that is wrong does not keep the others."""
+        return [each if isinstance(each, JoblineError) else Job(self, each) for each in self.run(self.flows.enqueue_many(jobs))]
+
+    def get(self, job_id: str) -> Job:
+        """The job of an id, or of its first 8 or more characters. Raises JobNotFound and AmbiguousId."""
+        return Job(self, self.run(self.flows.get(job_id)))
+
+    def jobs(
+        self, queue: str, *, status: str | None = None, type: str | None = None, tag: str | None = None, since: Any = None
+    ) -> Iterator[Job]:
+        """A queue's jobs, newest first, read page by page as they are asked for."""
+        filters = {"queue": queue, "status": status, "type": type, "tag": tag, "since": since}
+        cursor: str | None = None
+        while True:
+            documents, cursor = self.run(self.flows.page(filters, cursor))
+            yield from (Job(self, document) for document in documents)
+            if cursor is None:
+                return
+
+    def queues(self) -> Sequence[dict[str, Any]]:
+        """What queues there are."""
+        return list(self.run(self.flows.look("/queues"))["queues"])
+
+    def stats(self, queue: str) -> dict[str, Any]:
+        """A queue's numbers."""
+        return dict(self.run(self.flows.look(f"/queues/{queue}/stats")))
+
+    def types(self) -> Sequence[dict[str, Any]]:
+        """What types there are, with the JSON Schema of their payloads."""
+        return list(self.run(self.flows.look("/types"))["types"])
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drives a flow to its end."""
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Pause):
+                    self._sleep(step.seconds)
+                    step = next(flow)
+                    continue
+                try:
+                    answer = self._connection.request(step.method, step.path, json=step.json, params=step.params, headers=step.headers)
+                except JoblineError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

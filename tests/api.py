@@ -147,8 +147,9 @@ class Client:
         """The answer to an event; checks what must be true of every answer."""
         answer = self.api.handle(event, None)
         headers = answer["headers"]
-        read = Answer(answer["statusCode"], answer.get("body") or "", headers)
+        read = Answer(answer["statusCode"], answer["body"], headers)
         assert not answer["isBase64Encoded"]
+        assert isinstance(read.text, str), read
         if read.status >= 400:
             assert headers["Content-Type"] == "application/problem+json", read
             assert {"type", "title", "status", "detail", "request_id"} <= read.body.keys()

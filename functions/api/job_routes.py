@@ -62,7 +62,8 @@ class JobRoutes:
         if wait is not None:
             job = self._service.until_over(job, wait)
         if self._request.knows(job):
-            return Response(status_code=304, headers={"ETag": etag(job)})
+            # Not null: API Gateway documents `body` as text.
+            return Response(304, body="", headers={"ETag": etag(job)})
         return self.answer(200 if wait is None or job.over else 202, job)
 
     def why(self, id: str, queue: str | None = None) -> Response[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ OVER = {"done", "dead", "cancelled", "expired"}
 class Answer:
     status: int
     body: Any
-    """The parsed JSON."""
+    """The parsed JSON; `None` when there was no body."""
     headers: httpx2.Headers
 
 
@@ -33,13 +33,14 @@ class Client:
         self.url = url
         self._credentials = Credentials(key, secret) if key else None
 
-    def call(self, method: str, path: str, body: Any = None) -> Answer:
+    def call(self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Answer:
         content = b"" if body is None else json.dumps(body).encode()
-        request = AWSRequest(method, self.url + path, data=content, headers={"Content-Type": "application/json"})
+        given = {"Content-Type": "application/json"} | dict(headers or {})
+        request = AWSRequest(method, self.url + path, data=content, headers=given)
         if self._credentials:
             SigV4Auth(self._credentials, "execute-api", REGION).add_auth(request)
         response = httpx2.request(method, self.url + path, content=content, headers=dict(request.headers), timeout=30, trust_env=False)
-        return Answer(response.status_code, response.json(), response.headers)
+        return Answer(response.status_code, response.json() if response.content else None, response.headers)
 
     def enqueue(self, queue: str, type: str, payload: Any = None, **more: Any) -> str:
         """The new job's id."""

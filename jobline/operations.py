@@ -65,8 +65,7 @@ class Operations:
             raise InvalidRequest(f"The body's idempotency_key is not that of the Idempotency-Key header ({key!r}).")
         fields, wrong = read_fields(given, _FIELDS[kind], "")
         if wrong:
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            raise InvalidJob(f"{wrong[0]['pointer'].removeprefix('/')} {wrong[0]['detail']}{more}", problems=tuple(wrong))
+            raise InvalidJob.of(wrong)
         key = fields.pop("idempotency_key", None)
         payload = fields | {"queue": queue.name}
         text = msgspec.json.encode(payload, order="sorted").decode()

@@ -76,7 +76,7 @@ def parse_request(document: Document, *, queue: str | None = None, key: str | No
     if policy and policy.max_attempts and fields.get("max_attempts", policy.max_attempts) != policy.max_attempts:
         wrong.append(FieldProblem("/retry/max_attempts", f"is {policy.max_attempts}, but max_attempts is {fields['max_attempts']}"))
     if wrong:
-        raise _invalid(wrong)
+        raise InvalidJob.of(wrong)
     text = document.source("payload") if "payload" in body else "{}"
     fields.setdefault("payload", {})
     return EnqueueRequest(**fields, payload_text=text, hash=_hash(body) if "idempotency_key" in body else "")
@@ -92,7 +92,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         theirs = {name: queue for name, queue in definitions.queues.items() if not queue.internal}
         raise UnknownQueue(**_unknown("queue", f"there is no queue {request.queue!r}", request.queue, theirs))
     if queue.internal and not request.internal:
-        raise _invalid([FieldProblem("/queue", "is Jobline's own: its jobs are made by POST /queues/{queue}/purge and /redrive")])
+        raise InvalidJob.of([FieldProblem("/queue", "is Jobline's own: its jobs are made by POST /queues/{queue}/purge and /redrive")])
     known = types.of_worker(queue.worker)
     kind = known.get(request.type)
     if kind is None:
@@ -101,7 +101,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
     timeout = request.timeout or kind.timeout or queue.timeout
     wrong = [*kind.misfits(request.payload, "/payload"), *_time_problems(request, queue, timeout, definitions, due, now)]
     if wrong:
-        raise _invalid(wrong)
+        raise InvalidJob.of(wrong)
     retry = _effective_retry(request, kind, queue)
     job = Job(
         id=id,
@@ -133,7 +133,7 @@ def lock_for(job: Job, request: EnqueueRequest) -> Lock | None:
     try:
         return lock_of(job, request.unique, request.payload)
     except ValueError as error:
-        raise _invalid([FieldProblem("/unique/keys", str(error))]) from None
+        raise InvalidJob.of([FieldProblem("/unique/keys", str(error))]) from None
 
 
 def _same(body: dict[str, Any], name: str, other: str | None, where: str) -> None:
@@ -182,9 +182,3 @@ def _effective_retry(request: EnqueueRequest, kind: TypeInfo, queue: Queue) -> R
 def _unknown(field: str, sentence: str, given: str, known: Mapping[str, Any]) -> dict[str, Any]:
     detail = sentence + (near(given, known) or f"; there are {', '.join(sorted(known))}" if known else "")
     return {"detail": f"{detail[0].upper()}{detail[1:]}.", "problems": (FieldProblem(f"/{field}", detail),)}
-
-
-def _invalid(wrong: list[FieldProblem]) -> InvalidJob:
-    first = f"{wrong[0]['pointer'].removeprefix('/')} {wrong[0]['detail']}"
-    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    return InvalidJob(f"{first}{more}", problems=tuple(wrong))

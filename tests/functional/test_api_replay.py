@@ -127,6 +127,13 @@ def test_what_today_s_queue_and_type_would_not_take_is_refused(api: Client) -> N
     assert len(api.store.jobs) == 2
 
 
+def test_jobline_s_own_jobs_are_not_replayed_past_the_routes_that_make_them(api: Client) -> None:
+    api.store.create(make_job(id=ID, queue="operations", type="purge", status=Status.DONE), now=NOW)
+    answer = api.call("POST", f"/jobs/{ID}/replay")
+    assert (answer.status, [place for place, _ in answer.problems]) == (422, ["/queue"])
+    assert list(api.store.jobs) == [ID]
+
+
 @pytest.mark.parametrize(("body", "status"), [(None, 202), ("", 202), ("{}", 202), ('{"priority": 5}', 400), ("[", 400), ("null", 400)])
 def test_a_replay_takes_no_body(api: Client, body: Any, status: int) -> None:
     old = api.enqueue()["id"]

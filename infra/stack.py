@@ -11,7 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.constructs.body_bucket import BODIES, QUARANTINE, BodyBucket
+from infra.constructs.body_bucket import BODIES, QUARANTINE, UPLOADS, BodyBucket
 from infra.constructs.http_api import HttpApi
 from infra.constructs.job_function import JobFunction
 from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_pause, allow_send
@@ -72,6 +72,7 @@ class JoblineStack(Stack):
         self.table.allow_query(self.api, BY_QUEUE, BY_ATTENTION)
         self.table.allow_delete_bodies(self.api, "payload")
         self.bodies.allow(self.api, "GetObject", "PutObject", "DeleteObject", keys=BODIES)
+        self.bodies.allow(self.api, "GetObject", "PutObject", keys=UPLOADS)
         self.bodies.allow_to_see_what_is_missing(self.api)
 
         allow_send(self.relay, *every_lane, self.set_aside)

@@ -106,7 +106,7 @@ def _is_plain(enqueueing: Enqueueing, request: EnqueueRequest, job: Job) -> bool
     """Whether the job is made by one write of its record."""
     queue = enqueueing.definitions.queues[job.queue]
     sent_by_us = queue.ordered or queue.low_latency
-    return request.unique is None and not sent_by_us and len(request.payload_text.encode()) <= INLINE_LIMIT
+    return request.unique is None and not request.is_apart and not sent_by_us and len(request.payload_text.encode()) <= INLINE_LIMIT
 
 
 def _create_at_once(enqueueing: Enqueueing, jobs: dict[int, Job]) -> list[int]:

@@ -14,10 +14,10 @@ from typing import Final, Literal, NamedTuple
 from jobline import ids, transitions
 from jobline.creation import Replaced
 from jobline.definitions import Definitions
-from jobline.errors import FieldProblem, IdempotencyKeyReused, TooDeep, Unavailable, UniqueConflict
+from jobline.errors import FieldProblem, IdempotencyKeyReused, InvalidJob, TooDeep, Unavailable, UniqueConflict, UnknownUpload
 from jobline.job import WAITING, Job
 from jobline.locks import Lock
-from jobline.payloads import INLINE_LIMIT, Bodies
+from jobline.payloads import INLINE_LIMIT, LARGEST_UPLOAD, Bodies, NoSuchBody, Placed, reference_of
 from jobline.request import EnqueueRequest, admit, lock_for
 from jobline.store import Store
 from jobline.types import Types
@@ -70,6 +70,16 @@ class Enqueueing:
 
     def settle(self, request: EnqueueRequest, job: Job) -> Enqueued:
         """Writes a prepared job, or finds the one that has its key; doing so again finds it. Raises as `enqueue` does."""
+        try:
+            return self._write(request, job)
+        except UnknownUpload:
+            # A request that is repeated days later: its upload is gone, its job is not.
+            before = self.store.get(job.id) if request.idempotency_key else None
+            if before is None or before.gone(job.created_at):
+                raise
+            return self._of_same_id(before, request, job.last_op or "")
+
+    def _write(self, request: EnqueueRequest, job: Job) -> Enqueued:
         lock = lock_for(job, request)
         if lock is not None:
             return self._create_unique(job, lock, request, job.created_at)
@@ -83,13 +93,27 @@ class Enqueueing:
     def _with_body(self, job: Job, request: EnqueueRequest) -> Job:
         # A key's id comes again, and so may the payload: what was put for this request alone can be removed, however late.
         version = self.random(_VERSION_BYTES).hex()
-        placed = self.bodies.put(job.id, "payload", request.payload_text, version=version)
+        if request.is_apart:
+            placed = self._copied(job, request, version)
+        else:
+            placed = self.bodies.put(job.id, "payload", request.payload_text, version=version)
         return replace(job, payload=placed.inline, payload_ref=placed.reference)
 
     def _discard_unnamed(self, refused: Job, standing: Job | None) -> None:
         """Removes the payload put away for a record that was refused, unless the one that stands there is it, its answer lost."""
         if refused.payload_ref is not None and (standing is None or standing.payload_ref != refused.payload_ref):
             self.bodies.discard(refused.id, refused.payload_ref)
+
+    def _copied(self, job: Job, request: EnqueueRequest, version: str) -> Placed:
+        source = reference_of(request.payload_copy) if request.payload_copy else self.bodies.uploaded(request.payload_ref or "")
+        if source is not None and source.size > LARGEST_UPLOAD:
+            raise InvalidJob.of([FieldProblem("/payload_ref", f"has {source.size} bytes; the limit is {LARGEST_UPLOAD}")])
+        try:
+            if source is not None:
+                return self.bodies.copy(job.id, "payload", source, version=version)
+        except NoSuchBody:
+            pass
+        raise UnknownUpload.of([FieldProblem("/payload_ref", "names no upload, or one that is gone or was not checked on arrival")])
 
     def _of_same_id(self, job: Job, request: EnqueueRequest, op: str) -> Enqueued:
         """The job that stands where the request's own was to be written."""
@@ -107,7 +131,7 @@ class Enqueueing:
     def _create_unique(self, job: Job, lock: Lock, request: EnqueueRequest, now: datetime) -> Enqueued:
         """Record and lock are written together, on the condition that both places are as they were found (docs/protocol.md)."""
         op, over, before = job.last_op or "", None, None
-        if len(request.payload_text.encode()) > INLINE_LIMIT:
+        if request.is_apart or len(request.payload_text.encode()) > INLINE_LIMIT:
             # A body put away for a job that is then not made would lie there for nobody.
             before = self.store.get_lock(lock.id)
         for _ in range(_MOST_TRIES):

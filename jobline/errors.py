@@ -73,6 +73,12 @@ class UnknownType(InvalidJob):
     slug = "unknown-type"
 
 
+class UnknownUpload(InvalidJob):
+    """There is no such upload, or none any more."""
+
+    slug = "unknown-upload"
+
+
 class IdempotencyKeyReused(InvalidJob):
     """The idempotency key was used before with another request."""
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from jobline.errors import FieldProblem, InvalidJob
+from jobline.ids import is_job_id
 from jobline.locks import ON_CONFLICT, UNTIL, Unique
 from jobline.retry import LONGEST_DELAY_MS, MAX_ATTEMPTS_LIMIT, RetryPolicy
 from jobline.schema import MOST_PROBLEMS, place
@@ -43,7 +44,13 @@ def _key(value: Any) -> str:
     return value
 
 
-def _whole(least: int, most: int) -> Callable[[Any], int]:
+def _upload_id(value: Any) -> str:
+    if not isinstance(value, str) or not is_job_id(value):
+        raise ValueError("must be an upload's id, as POST /uploads answers it")
+    return value
+
+
+def whole(least: int, most: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:
         if type(value) is not int or not least <= value <= most:
             raise ValueError(f"must be a whole number from {least} to {most}")
@@ -144,20 +151,21 @@ _UNIQUE_FIELDS: Final[Mapping[str, Reader]] = {
     "on_conflict": _one_of(ON_CONFLICT),
 }
 _RETRY_FIELDS: Final[Mapping[str, Reader]] = {
-    "max_attempts": _whole(1, MAX_ATTEMPTS_LIMIT),
+    "max_attempts": whole(1, MAX_ATTEMPTS_LIMIT),
     "backoff": _one_of(("immediate", "fixed", "exponential")),
-    "base_delay": _whole(0, LONGEST_DELAY_MS),
-    "max_delay": _whole(0, LONGEST_DELAY_MS),
+    "base_delay": whole(0, LONGEST_DELAY_MS),
+    "max_delay": whole(0, LONGEST_DELAY_MS),
     "jitter": _fraction,
 }
 ENQUEUE_FIELDS: Final[Mapping[str, Reader]] = {
     "queue": _name,
     "type": _name,
     "payload": lambda value: value,
-    "priority": _whole(1, 10),
+    "payload_ref": _upload_id,
+    "priority": whole(1, 10),
     "delay": _delay,
     "scheduled_at": parse_instant,
-    "max_attempts": _whole(1, MAX_ATTEMPTS_LIMIT),
+    "max_attempts": whole(1, MAX_ATTEMPTS_LIMIT),
     "retry": _retry,
     "timeout": _seconds(LONGEST_TIMEOUT, "14 minutes 30 seconds (870)"),
     "expires_in": _seconds(LONGEST_EXPIRY, "3650 days"),

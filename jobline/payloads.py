@@ -9,12 +9,13 @@ used for two writes, and whoever wants the same body in another record puts it a
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 from botocore.exceptions import ClientError
@@ -34,6 +35,12 @@ LONGEST_LIFE = timedelta(days=12 * 365)
 """What a crash between a body and its record leaves behind goes after this. No shorter, since a body is written once, before its
 job's life: a job may be due in a year and be kept for ten."""
 
+UPLOADS: Final = "uploads/"
+"""Keys of objects that clients put themselves begin so; they go after a day or two, used or not."""
+LARGEST_UPLOAD: Final = 100_000_000
+"""Bytes of a payload that is uploaded."""
+_JSON: Final = "application/json"
+
 Kind = Literal["payload", "result"]
 _LONGEST_KEY = 1024
 """Bytes of an S3 key (Amazon S3 user guide, "Naming Amazon S3 objects"); DynamoDB takes twice that."""
@@ -52,6 +59,18 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
         key = self.item or self.object or ""
         own = (f"{job_id}#payload#", f"{job_id}#result#") if self.item else (f"bodies/{job_id}/",)
         return key.startswith(own) and len(key.encode()) <= _LONGEST_KEY and not (self.item and self.object)
+
+
+def reference_of(text: str) -> Reference:
+    """What a record's reference (JSON text) says; raises `CorruptRecord`."""
+    try:
+        return msgspec.json.decode(text, type=Reference)
+    except msgspec.MsgspecError as error:
+        raise CorruptRecord(f"{text[:200]!r} is no reference to a body: {error}") from error
+
+
+class NoSuchBody(Exception):
+    """There is nothing to copy under this key."""
 
 
 class Placed(NamedTuple):
@@ -95,10 +114,54 @@ class Bodies:
                 item = {"id": {"S": reference.item or ""}, "body": {"S": text}, "ttl": {"N": str(ends)}}
                 self._dynamodb.put_item(TableName=self._table, Item=item)
         else:
-            reference = Reference(sha256=digest, size=len(data), object=f"bodies/{job_id}/{name.replace('#', '-')}.json")
+            reference = Reference(sha256=digest, size=len(data), object=_object_key(job_id, name))
             with aws_errors(f"storing a {kind}"):
-                self._s3().put_object(Bucket=self._bucket, Key=reference.object or "", Body=data, ContentType="application/json")
+                self._s3().put_object(Bucket=self._bucket, Key=reference.object or "", Body=data, ContentType=_JSON)
         return Placed(None, msgspec.json.encode(reference).decode())
+
+    def copy(self, job_id: str, kind: Kind, source: Reference, *, version: str = "") -> Placed:
+        """Gives the job a copy of its own of a body that is kept in S3: what happens to the source later is not its business.
+
+        Raises `NoSuchBody` when the source is gone.
+        """
+        name = f"{kind}#{version}{source.sha256[:16]}"
+        reference = Reference(sha256=source.sha256, size=source.size, object=_object_key(job_id, name))
+        client = self._s3()
+        try:
+            with aws_errors(f"copying a {kind}"):
+                client.copy_object(
+                    Bucket=self._bucket, Key=reference.object or "", CopySource={"Bucket": self._bucket, "Key": source.object or ""}
+                )
+        except client.exceptions.NoSuchKey as error:
+            raise NoSuchBody(source.object or "") from error
+        return Placed(None, msgspec.json.encode(reference).decode())
+
+    def upload_link(self, upload_id: str, *, size: int, sha256: str, seconds: int) -> tuple[str, dict[str, str]]:
+        """A presigned URL for one PUT of so many bytes with that SHA-256, and the headers to send with it. Makes no call.
+
+        S3 refuses any other content: length and checksum are signed (PutObject, Amazon S3 API reference).
+        """
+        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
+        named: dict[str, Any] = {"Bucket": self._bucket, "Key": UPLOADS + upload_id, "ContentType": _JSON}
+        named |= {"ContentLength": size, "ChecksumSHA256": checksum}
+        url = self._s3().generate_presigned_url(ClientMethod="put_object", Params=named, ExpiresIn=seconds)
+        return url, {"Content-Type": _JSON, "Content-Length": str(size), "x-amz-checksum-sha256": checksum}
+
+    def uploaded(self, upload_id: str) -> Reference | None:
+        """What was uploaded under this id; `None` when nothing was, or S3 did not check its content on arrival."""
+        client = self._s3()
+        try:
+            with aws_errors("looking for an upload"):
+                head = client.head_object(Bucket=self._bucket, Key=UPLOADS + upload_id, ChecksumMode="ENABLED")
+        except ClientError as error:
+            # HeadObject has no body to name the error in; botocore names it by its status.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return None
+            raise
+        checksum = head.get("ChecksumSHA256", "")
+        if not checksum:
+            return None
+        return Reference(sha256=base64.b64decode(checksum).hex(), size=head["ContentLength"], object=UPLOADS + upload_id)
 
     def load(self, inline: str | None, reference: str | None) -> str | None:
         """The body's text, from the record or from where it is kept; `None` when there is none.
@@ -107,7 +170,7 @@ class Bodies:
         """
         if reference is None:
             return inline
-        where = _where(reference)
+        where = reference_of(reference)
         data = self._read(where)
         if data is None or hashlib.sha256(data).hexdigest() != where.sha256:
             raise CorruptRecord(f"the body {where.item or where.object} is {'missing' if data is None else 'not what was stored'}")
@@ -115,11 +178,11 @@ class Bodies:
 
     def size(self, reference: str) -> int:
         """Bytes of the body that the reference names."""
-        return _where(reference).size
+        return reference_of(reference).size
 
     def link(self, reference: str, *, seconds: int) -> str:
         """A presigned URL of a body that is kept in S3, good for that long to whoever has it. Makes no call."""
-        where = _where(reference)
+        where = reference_of(reference)
         if where.object is None:
             raise ValueError(f"{where.item} is not kept in S3")
         named = {"Bucket": self._bucket, "Key": where.object}
@@ -130,7 +193,7 @@ class Bodies:
 
         Raises `CorruptRecord` when the reference cannot be read or names anything but a body of that job.
         """
-        where = _where(reference)
+        where = reference_of(reference)
         if not where.is_of(job_id):
             raise CorruptRecord(f"{reference[:200]!r} is no body of job {job_id}")
         with aws_errors("removing a body"):
@@ -156,8 +219,5 @@ class Bodies:
                 return None
 
 
-def _where(reference: str) -> Reference:
-    try:
-        return msgspec.json.decode(reference, type=Reference)
-    except msgspec.MsgspecError as error:
-        raise CorruptRecord(f"{reference[:200]!r} is no reference to a body: {error}") from error
+def _object_key(job_id: str, name: str) -> str:
+    return f"bodies/{job_id}/{name.replace('#', '-')}.json"

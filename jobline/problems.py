@@ -29,6 +29,7 @@ _STATUS: Final[Mapping[type[errors.JoblineError], int]] = MappingProxyType(
         errors.InvalidJob: 422,
         errors.UnknownQueue: 422,
         errors.UnknownType: 422,
+        errors.UnknownUpload: 422,
         errors.IdempotencyKeyReused: 422,
         errors.TooDeep: 422,
         # Ours, not the client's: what exactly is wrong is in the log.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any, Final
 
 from jobline import strict_json
 from jobline.errors import Conflict, FieldProblem, InvalidJob
@@ -12,6 +13,9 @@ from jobline.locks import stored_unique
 from jobline.request import EnqueueRequest
 from jobline.retry import stored_policy
 from jobline.service import Answered, Service
+
+LARGEST_READ: Final = 2_500_000
+"""Bytes of payload that a request can have carried; a larger one was uploaded, and never checked by the api."""
 
 
 def replay(service: Service, job: Job, *, key: str | None, op: str) -> Answered:
@@ -23,12 +27,10 @@ def replay(service: Service, job: Job, *, key: str | None, op: str) -> Answered:
     """
     if job.queue not in service.definitions.queues:
         raise Conflict(f"The job's queue {job.queue!r} is no longer defined: nothing would run it.", job_status=job.status.value)
-    payload = service.bodies.load(job.payload, job.payload_ref) or "null"
     request = EnqueueRequest(
         queue=job.queue,
         type=job.type,
-        payload=strict_json.parse(payload.encode()).value,
-        payload_text=payload,
+        **_payload_of(job, service),
         priority=job.priority,
         max_attempts=job.max_attempts,
         retry=stored_policy(job.retry),
@@ -41,6 +43,14 @@ def replay(service: Service, job: Job, *, key: str | None, op: str) -> Answered:
         hash=hashlib.sha256(f"replay of {job.id}".encode()).hexdigest()[:32],
     )
     return service.enqueue(request, op=op)
+
+
+def _payload_of(job: Job, service: Service) -> dict[str, Any]:
+    """The payload as a request has it: read, or, when it is larger than any request, only named."""
+    if job.payload_ref is not None and service.bodies.size(job.payload_ref) > LARGEST_READ:
+        return {"payload_copy": job.payload_ref}
+    text = service.bodies.load(job.payload, job.payload_ref) or "null"
+    return {"payload": strict_json.parse(text.encode()).value, "payload_text": text}
 
 
 def _checked(key: str) -> str:

@@ -35,6 +35,10 @@ class EnqueueRequest:
     """The payload's value, to be checked against its type."""
     payload_text: str = "{}"
     """The payload as the client wrote it; an empty object when it was left out."""
+    payload_ref: str | None = None
+    """The id of an upload that is the payload: a larger one, checked by the worker alone."""
+    payload_copy: str | None = None
+    """Reference to another job's payload in S3, which is to be this one's too."""
     priority: int = DEFAULT_PRIORITY
     delay: timedelta | None = None
     scheduled_at: datetime | None = None
@@ -56,6 +60,11 @@ class EnqueueRequest:
     hash: str = ""
     """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written."""
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether the payload is in S3 already, so that nobody here has seen it."""
+        return self.payload_ref is not None or self.payload_copy is not None
+
 
 def parse_request(document: Document, *, queue: str | None = None, key: str | None = None) -> EnqueueRequest:
     """The request in a body, where `queue` is the one that the route names, if it does, and `key` the Idempotency-Key header.
@@ -70,6 +79,8 @@ def parse_request(document: Document, *, queue: str | None = None, key: str | No
     _same(body, "idempotency_key", key, "the Idempotency-Key header")
     fields, wrong = read_fields(body, ENQUEUE_FIELDS, "")
     wrong += [FieldProblem(f"/{name}", "is missing") for name in ("queue", "type") if name not in body]
+    if "payload" in body and "payload_ref" in body:
+        wrong.append(FieldProblem("/payload_ref", "cannot be given together with payload"))
     if "delay" in body and "scheduled_at" in body:
         wrong.append(FieldProblem("/scheduled_at", "cannot be given together with delay"))
     policy = fields.get("retry")
@@ -99,7 +110,8 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         raise UnknownType(**_unknown("type", f"queue {queue.name!r} has no type {request.type!r}", request.type, known))
     due = _due(request, now)
     timeout = request.timeout or kind.timeout or queue.timeout
-    wrong = [*kind.misfits(request.payload, "/payload"), *_time_problems(request, queue, timeout, definitions, due, now)]
+    wrong = [] if request.is_apart else [*kind.misfits(request.payload, "/payload")]
+    wrong += _time_problems(request, queue, timeout, definitions, due, now)
     if wrong:
         raise InvalidJob.of(wrong)
     retry = _effective_retry(request, kind, queue)
@@ -130,6 +142,8 @@ def lock_for(job: Job, request: EnqueueRequest) -> Lock | None:
     """The lock that the requested job takes; `None` when it need not be unique. Raises InvalidJob when the payload makes no key."""
     if request.unique is None:
         return None
+    if request.is_apart and request.unique.key is None:
+        raise InvalidJob.of([FieldProblem("/unique", "needs a key: the payload was uploaded, and is not read here")])
     try:
         return lock_of(job, request.unique, request.payload)
     except ValueError as error:

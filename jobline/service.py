@@ -65,7 +65,7 @@ class Service:
         """The job that the request made or found; raises what `Enqueueing.enqueue` raises."""
         job, found = self.enqueueing.enqueue(request, op=op)
         # What was just stored need not be read back.
-        known = request.payload_text if found is None else None
+        known = request.payload_text if found is None and not request.is_apart else None
         return Answered(job, whole_document(job, self.bodies, payload=known), found)
 
     @property

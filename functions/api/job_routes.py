@@ -18,6 +18,7 @@ from jobline.replays import replay
 from jobline.rescheduling import parse_changes, reschedule
 from jobline.service import Service
 from jobline.timeline import timeline_document
+from jobline.uploads import parse_upload, start_upload
 
 _FOUND_BY: Final = {"idempotency_key": "replayed", "unique": "returned"}
 """What a job of a batch says when it was there already: by which of its keys it was found."""
@@ -44,6 +45,12 @@ class JobRoutes:
         requests = parse_requests(strict_json.parse(self._request.body()), queue=queue)
         outcomes = enqueue_many(self._service.enqueueing, requests, op=self._request.id)
         return answer(200, {"items": [self._item(outcome) for outcome in outcomes]})
+
+    def start_upload(self, queue: str | None = None) -> Response[str]:
+        self._request.refuse_query()
+        if queue is not None:
+            self._service.queue(queue)
+        return answer(201, start_upload(self._service, parse_upload(strict_json.parse(self._request.body()))))
 
     def _item(self, outcome: Outcome) -> dict[str, Any]:
         """One job of a batch as it is answered: its status, and the job as lists have it or the problem."""

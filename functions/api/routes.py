@@ -69,6 +69,7 @@ class Api:
         of_jobs = (
             ("POST", "/jobs", self._enqueue),
             ("POST", "/jobs/batch", self._jobs.enqueue_many),
+            ("POST", "/uploads", self._jobs.start_upload),
             ("GET", "/jobs", self._list),
             ("GET", "/jobs/<id>", self._jobs.show),
             ("GET", "/jobs/<id>/events", self._jobs.events),

@@ -14,6 +14,7 @@ from infra.settings import StageSettings
 from jobline.payloads import LONGEST_LIFE
 
 BODIES: Final = "bodies/*"
+UPLOADS: Final = "uploads/*"
 QUARANTINE: Final = "quarantine/*"
 
 
@@ -32,6 +33,8 @@ class BodyBucket(Construct):
             removal_policy=settings.removal_policy,
             lifecycle_rules=[
                 s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1)),
+                # A job has a copy of its own of what was uploaded for it.
+                s3.LifecycleRule(id="uploads", prefix=UPLOADS.rstrip("*"), expiration=Duration.days(1)),
                 s3.LifecycleRule(id="quarantine", prefix=QUARANTINE.rstrip("*"), expiration=Duration.days(90)),
                 s3.LifecycleRule(id="bodies", prefix=BODIES.rstrip("*"), expiration=Duration.days(LONGEST_LIFE.days)),
             ],

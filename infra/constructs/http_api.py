@@ -29,8 +29,10 @@ _JOBS: Final = (
 )
 ROUTES: Final[tuple[tuple[str, str], ...]] = (
     *((method, f"/jobs{path}") for method, path in _JOBS),
+    ("POST", "/uploads"),
     # The same routes under the queue's name, so that an IAM policy can grant one queue.
     *((method, f"/queues/{{queue}}/jobs{path}") for method, path in _JOBS),
+    ("POST", "/queues/{queue}/uploads"),
     ("GET", "/queues"),
     ("GET", "/queues/{queue}"),
     ("GET", "/queues/{queue}/stats"),

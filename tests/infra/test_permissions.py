@@ -19,6 +19,7 @@ STAGES = pytest.mark.parametrize("stage", ["dev", "local"])
 
 LISTED_WILDCARDS = {
     "/bodies/*",  # keys of the bucket under one prefix
+    "/uploads/*",
     "/quarantine/*",
     "/stream/*",  # ListStreams takes nothing narrower
     ":*",  # the scheduler's target: the ticker's versions

@@ -210,6 +210,7 @@ def test_nothing_in_the_bucket_is_public_or_plain_or_kept_for_ever(stage: str) -
     rules = {rule["Id"]: rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
     assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
     assert (rules["quarantine"]["Prefix"], rules["quarantine"]["ExpirationInDays"]) == ("quarantine/", 90)
+    assert (rules["uploads"]["Prefix"], rules["uploads"]["ExpirationInDays"]) == ("uploads/", 1)
     assert rules["bodies"]["Prefix"] == "bodies/"
     assert rules["bodies"]["ExpirationInDays"] > 365 + definitions(stage).retention_seconds / 86400
 

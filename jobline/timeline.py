@@ -100,11 +100,13 @@ def _last_start(job: Job, entries: list[Event], events: list[Event]) -> list[Eve
     started = job.started_at
     if started is None or any(event.event == "started" and event.at == started for event in events):
         return []
-    ended = next((entry for entry in entries if entry.at > started and entry.event in ENDS_A_RUN), None)
+    ended = next((entry for entry in entries if entry.at > started and entry.event in LOST | FAILED | _PUT_OFF), None)
     if ended is not None:
         return [Event(at=started, event="started", attempt=ended.attempt)]
     if job.status is not Status.RUNNING:
-        return [Event(at=started, event="started", attempt=job.attempts)]
+        # Of the others only these end without an entry what had been started; else the claim was handed back, nothing started.
+        really = job.status in {Status.DONE, Status.DEAD} or job.continued > 0
+        return [Event(at=started, event="started", attempt=job.attempts)] if really else []
     # A claim in a batch spends the attempt only when it ends; then the last failure tells which one this is.
     last = next((entry for entry in reversed(entries) if entry.event in FAILED | {"retried"}), None)
     after = last.attempt + 1 if last is not None and last.event != "retried" else 1

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jobline import transitions as t
 from jobline.errors import CorruptRecord
@@ -196,3 +198,58 @@ def test_events_are_in_order_of_time_however_long_the_life() -> None:
     times: list[datetime] = [event.at for event in timeline(life.job, now=life.now + timedelta(days=1))]
     assert times == sorted(times)
     assert len([event for event in timeline(life.job, now=life.now) if event.event == "started"]) == 30
+
+
+def test_a_claim_that_was_handed_back_is_no_start() -> None:
+    life = Life().at(1).claims()
+    life.at(2).does(t.hand_back(life.job, now=life.now, alone=True, keep=KEEP))
+    assert life.told == [(0, "enqueued", 0, None)]
+    assert life.at(3).claims().told == [(0, "enqueued", 0, None), (3, "started", 1, 3)]
+
+
+WHAT_CAN_HAPPEN = ("claim", "claim in a batch", "fail", "snooze", "crash", "lose", "hand back", "done", "retry", "move", "cancel", "expire")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(WHAT_CAN_HAPPEN), st.integers(1, 5000)), max_size=30))
+def test_whatever_happens_every_start_is_told_once_in_its_place_and_the_end_last(steps: list[tuple[str, int]]) -> None:
+    life = Life(max_attempts=4, expires_at=NOW + seconds(20_000), expires_in=20_000)
+    starts: list[datetime] = []
+    alone = True
+    for step, later in steps:
+        life.now += seconds(later)
+        job, now = life.job, life.now
+        who = make_claimant(dispatch=job.dispatch, lease_until=now + seconds(30))
+        writes = {
+            "claim": t.claim(who, now=now, alone=True),
+            "claim in a batch": t.claim(who, now=now, alone=False),
+            "fail": t.fail(job, now=now, error="E", delay=seconds(later), alone=alone, keep=KEEP),
+            "snooze": t.snooze(job, now=now, delay=seconds(later), alone=alone, keep=KEEP),
+            "crash": t.take_over(job, who, now=now, keep=KEEP),
+            "lose": t.lose(job, now=now, keep=KEEP, over_since=now),
+            "hand back": t.hand_back(job, now=now, alone=alone, keep=KEEP),
+            "done": t.done(job, now=now, result=None, result_ref=None, alone=alone, keep=KEEP),
+            "retry": t.retry(job, now=now, op="op"),
+            "move": t.reschedule(job, now=now, op="op", scheduled_at=now + seconds(later), priority=3),
+            "cancel": t.cancel(job, now=now, op="op", keep=KEEP),
+            "expire": t.expire(job, now=now, keep=KEEP),
+        }
+        write = writes[step]
+        if not all(holds(condition, job) for condition in write.when):
+            continue
+        life.job = applied(job, write)
+        if write.set.get("status") is Status.RUNNING:
+            alone = step != "claim in a batch"
+            starts.append(now)
+        if step == "hand back":
+            starts.pop()
+
+    events = timeline(life.job, now=life.now)
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    assert events[0].event == "enqueued"
+    told = [event.at for event in events if event.event == "started"]
+    assert told == starts
+    assert all(event.seconds is None or event.seconds >= 0 for event in events)
+    assert all(event.at <= life.now for event in events)
+    if life.job.over:
+        assert events[-1].event == life.job.status

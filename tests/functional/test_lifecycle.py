@@ -14,6 +14,7 @@ from jobline.context import Context
 from jobline.job import Status
 from jobline.job_type import JobType, job
 from jobline.steering import Cancel, NonRetryable, RetryAfter, Snooze
+from jobline.transitions import retry
 from jobline.wiring import utc_now
 from tests.cloud import VISIBILITY, cloud
 from tests.factories import NOW, make_job, seconds
@@ -74,6 +75,23 @@ def test_a_failing_job_is_retried_with_its_backoff_and_then_done() -> None:
         waits = [later - earlier for earlier, later in pairwise(starts)]
         # The test looks every half second, and SQS delays in whole seconds.
         assert all(seconds(least) <= wait <= seconds(least + 1) for least, wait in zip((1, 2), waits, strict=True))
+
+
+def test_the_idempotency_key_is_the_same_on_every_attempt() -> None:
+    keys: list[str] = []
+
+    def act(payload: Any, ctx: Context) -> None:
+        keys.append(ctx.idempotency_key)
+        if len(keys) < 4:
+            raise ValueError("again")
+
+    with cloud(handler(act)) as aws:
+        aws.enqueue("work", max_attempts=3, retry='{"backoff":"immediate"}')
+        aws.settle()
+        assert aws.job().status is Status.DEAD
+        assert aws.store.apply(aws.job().id, retry(aws.job(), now=aws.now, op="by hand")).applied
+        aws.settle()
+        assert (aws.job().status, len(keys), set(keys)) == (Status.DONE, 4, {aws.job().id})
 
 
 def test_a_job_that_never_succeeds_is_dead_after_its_attempts_and_says_why() -> None:

@@ -57,11 +57,12 @@ HOST_ONLY: Final = frozenset(
         "memory_items",
         "memory_queues",
         "memory_stream",
+        "pytest_plugin",
         "testing",
         "toml_file",
     }
 )
-"""Modules of `jobline` that run on a developer's machine and never on Lambda."""
+"""Modules and folders of `jobline` that run on a developer's machine and never on Lambda."""
 NOT_DEPLOYED: Final = frozenset({"requirements.txt", "worker.toml"})
 KEPT: Final = 4
 """Assets kept of one function; older ones are removed."""
@@ -116,7 +117,7 @@ class Bundles:
         found: dict[str, bytes] = {}
         for top in ("functions", "jobline"):
             for path in sorted((self.root / top).rglob("*")):
-                host_only = top == "jobline" and path.stem in HOST_ONLY
+                host_only = top == "jobline" and Path(path.relative_to(self.root / top).parts[0]).stem in HOST_ONLY
                 if path.is_file() and "__pycache__" not in path.parts and path.name not in NOT_DEPLOYED and not host_only:
                     found[path.relative_to(self.root).as_posix()] = path.read_bytes()
         return found

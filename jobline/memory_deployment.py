@@ -25,7 +25,7 @@ import msgspec
 from jobline.children import Children
 from jobline.context import Toolbox
 from jobline.dead_letters import DeadLetters, Quarantine
-from jobline.definitions import Definitions
+from jobline.definitions import OPERATIONS, Definitions
 from jobline.enqueueing import Enqueueing
 from jobline.errors import UnknownType
 from jobline.job import Job
@@ -107,8 +107,12 @@ class MemoryDeployment:
         client: Callable[[str], Any] | None = None,
         settings: Mapping[str, str] | None = None,
         log: Log | None = None,
+        handler_log: Any = None,
     ) -> None:
-        """`client` makes what `ctx.aws(service)` gives handlers; `settings` is what `ctx.setting(name)` reads."""
+        """`client` makes what `ctx.aws(service)` gives handlers; `settings` go before what their `worker.toml` says under `[environment]`.
+
+        `handler_log` is `ctx.logger`; `log` is, when that is left out.
+        """
         self.definitions = definitions
         self.registries = {name: Registry(types.get(name, ())) for name in definitions.workers}
         described = {name: registry.describe() for name, registry in self.registries.items()}
@@ -116,6 +120,7 @@ class MemoryDeployment:
         self.now = start
         self.random = random.Random(seed)
         self.log = log or Silence()
+        self.handler_log = self.log if handler_log is None else handler_log
         self.store = MemoryStore()
         self.sqs = MemoryQueues(self.clock)
         self.items = MemoryItems()
@@ -171,27 +176,33 @@ class MemoryDeployment:
             random=self.random.randbytes,
         )
 
-    def make_tools(self, ports: Ports) -> Toolbox:
-        enqueueing = Enqueueing(
-            store=ports.store,
-            bodies=ports.bodies,
-            definitions=self.definitions,
-            types=self.types,
-            now=ports.clock,
-            random=self.random.randbytes,
+    def make_children(self, ports: Ports) -> Children:
+        return Children(
+            Enqueueing(
+                store=ports.store,
+                bodies=ports.bodies,
+                definitions=self.definitions,
+                types=self.types,
+                now=ports.clock,
+                random=self.random.randbytes,
+            )
         )
-        return OperatorTools(
-            store=ports.store,
-            keep=self.definitions.keep,
-            sleep=ports.sleep,
+
+    def make_tools(self, ports: Ports, worker: str) -> Toolbox:
+        make = partial(OperatorTools, store=ports.store, keep=self.definitions.keep, sleep=ports.sleep) if worker == OPERATIONS else Toolbox
+        return make(
             client=self._client,
             stage=self.definitions.stage,
             bucket="memory",
-            settings=self._settings,
-            secrets={},
+            settings=self.settings(worker),
+            secrets=self.definitions.workers[worker].secrets,
             clock=ports.clock,
-            children=Children(enqueueing),
+            children=self.make_children(ports),
         )
+
+    def settings(self, worker: str) -> Mapping[str, str]:
+        """What a worker's handlers read with `ctx.setting(name)`."""
+        return {**self.definitions.workers[worker].environment, **self._settings}
 
     def make_relay(self, ports: Ports) -> Relay:
         lanes: dict[str, dict[str, str]] = {
@@ -205,12 +216,12 @@ class MemoryDeployment:
             store=ports.store,
             bodies=ports.bodies,
             queues=ports.queues,
-            tools=self.make_tools(ports),
+            tools=self.make_tools(ports, name),
             keep=self.definitions.keep,
             clock=ports.clock,
             uniform=self.random.uniform,
             log=self.log,
-            handler_log=self.log,
+            handler_log=self.handler_log,
             sleep=ports.sleep,
         )
 

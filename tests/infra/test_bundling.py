@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra import byte_code
-from infra.bundling import Bundles
+from infra.bundling import HOST_ONLY, Bundles
 from infra.byte_code import Compiler, compiler_for
 from infra.errors import BundlingError
 from infra.settings import settings_for
@@ -87,8 +87,9 @@ def test_an_asset_has_its_own_folder_and_what_of_jobline_runs_on_lambda(checkout
     inside = names(bundles(checkout).archive("post"))
     assert {"functions/post/handler.py", "functions/post/stamp.png", "jobline/job.py", "jobline/py.typed"} < inside
     assert not [name for name in inside if name.startswith(("functions/relay", "functions/api"))]
-    for host_only in ("cli", "connection", "definition_files", "demo", "dev", "local_aws", "local_stack", "memory", "testing", "toml_file"):
-        assert f"jobline/{host_only}.py" not in inside
+    assert {"cli", "demo", "dev", "local_stack", "memory", "pytest_plugin", "testing", "toml_file"} < HOST_ONLY
+    for host_only in HOST_ONLY:
+        assert not [name for name in inside if name.startswith((f"jobline/{host_only}.py", f"jobline/{host_only}/"))]
     assert not {"functions/post/requirements.txt", "functions/post/worker.toml"} & inside
 
 

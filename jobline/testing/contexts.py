@@ -1,4 +1,4 @@
-"""What tests of handlers need: a `Context` without a queue.
+"""A `Context` for calling a handler directly, without a queue.
 
 ctx = make_context("image_resize", client=lambda service: boto3.client(service), bucket="pictures")
 assert image_resize(ImageResize(source="cat.jpg", sizes=[Size(width=100)]), ctx) == {...}
@@ -62,8 +62,8 @@ class RecordedChildren:
         return f"child-{len(self.enqueued)}"
 
 
-class _TestToolbox(Toolbox):
-    """A toolbox whose secrets are given as texts."""
+class GivenToolbox(Toolbox):
+    """A toolbox whose secrets are given as texts: `secrets` has the text of each name."""
 
     def secret(self, name: str) -> str | None:
         return self._arns.get(name)
@@ -111,7 +111,7 @@ def make_context(
         token=attempt if starts is None else starts,
         checkpoint=None if cursor is None else json.dumps(cursor),
     )
-    tools = _TestToolbox(
+    tools = GivenToolbox(
         client=client,
         stage=stage,
         bucket=bucket,

@@ -1,0 +1,74 @@
+"""What README.md and docs/testing.md show of handlers and their tests is run as it stands there, in a project of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT = {
+    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\nfilterwarnings = ["error"]\naddopts = "-p jobline.pytest_plugin"\n',
+    "queues.toml": '[queues.emails]\nworker = "notifications"\n',
+    "functions/notifications/__init__.py": "",
+    "functions/notifications/worker.toml": '[environment]\nLANGUAGE = "en"\n',
+}
+
+
+def blocks(page: str, section: str) -> list[str]:
+    """The Python blocks of a page's section (of the whole page: "")."""
+    text = (ROOT / page).read_text()
+    if section:
+        text = re.split(r"^## ", text.split(f"\n## {section}\n", 1)[1], flags=re.MULTILINE)[0]
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def test_every_snippet_runs(tmp_path: Path) -> None:
+    (greet,) = blocks("README.md", "Add a job")
+    shown = [*blocks("README.md", "Test your jobs"), *blocks("docs/testing.md", "")]
+    modules = {path.group(1): text for text in shown if (path := re.match(r"# (functions/\S+)\n", text))}
+    tests = {f"tests/test_{number}.py": text for number, text in enumerate(shown) if text not in modules.values()}
+    write(tmp_path, {**PROJECT, **modules, **tests, "functions/notifications/greet.py": greet})
+    done = run_pytest(tmp_path)
+    count = sum(len(re.findall(r"^ *def test_", text, flags=re.MULTILINE)) for text in tests.values())
+    assert count > 12
+    assert re.search(rf"\b{count} passed in ", done.stdout), done.stdout + done.stderr
+    assert "failed" not in done.stdout
+
+
+def test_a_test_that_fails_lists_its_jobs_and_points_at_the_test(tmp_path: Path) -> None:
+    (greet,) = blocks("README.md", "Add a job")
+    text = 'def test_it(jobs):\n    jobs.enqueue("greet", {"name": "Ada"}, priority=2)\n    jobs.assert_enqueued("greet", name="Bob")\n'
+    write(tmp_path, {**PROJECT, "functions/notifications/greet.py": greet, "tests/test_it.py": text})
+    output = run_pytest(tmp_path).stdout
+    assert "E       AssertionError: no job was enqueued that is greet with name='Bob'" in output
+    assert "- jobs -" in output
+    assert '\ngreet {"name":"Ada"} in emails, pending\n' in output
+    assert "trial.py" not in output
+
+
+@pytest.mark.parametrize("registered", [["-p", "jobline.pytest_plugin"], []])
+def test_the_plugin_may_be_registered_twice_and_costs_nothing_unused(tmp_path: Path, registered: list[str]) -> None:
+    """As an entry point and by `pytest_plugins`: pytest refuses the same plugin under two names."""
+    text = (
+        "import sys\n\n\ndef test_it(request):\n"
+        "    assert request.config.pluginmanager.hasplugin('jobline.pytest_plugin')\n"
+        "    assert 'jobline.testing.trial' not in sys.modules\n"
+    )
+    top = {"conftest.py": 'pytest_plugins = ["jobline.pytest_plugin"]\n', "test_it.py": text}
+    write(tmp_path, {**PROJECT, "pyproject.toml": "[tool.pytest.ini_options]\n", **top})
+    assert "1 passed" in run_pytest(tmp_path, *registered).stdout
+
+
+def run_pytest(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)

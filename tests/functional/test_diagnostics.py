@@ -5,35 +5,31 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from functions.diagnostics.echo import echo
-from functions.diagnostics.fail import Fail, FailureOnDemand, fail
 from functions.diagnostics.sleep import Sleep, sleep
 from jobline import Cancel
 from jobline.errors import InvalidJob
-from jobline.registry import Registry
-from jobline.testing import RecordedLease, make_context
+from jobline.testing import RecordedLease, TrialDeployment, make_context
 
 ROOT = Path(__file__).parents[2]
-REGISTRY = Registry.discover("functions.diagnostics")
 
 
-@pytest.mark.parametrize("payload", ['{"a":[1,2.5,null]}', "[]", '"text"', "null", "123456789012345678901234567890"])
-def test_echo_returns_what_it_was_given(payload: str) -> None:
-    value = REGISTRY.decode("echo", payload)
-    assert echo(value, make_context()) == value
+@pytest.mark.parametrize("payload", [{"a": [1, 2.5, None]}, [], "text", 123456789012345678901234567890])
+def test_echo_returns_what_it_was_given(jobs: TrialDeployment, payload: Any) -> None:
+    assert jobs.perform("echo", payload) == payload
 
 
-def test_sleep_takes_its_time_and_tells_how_far_it_is() -> None:
-    lease = RecordedLease()
-    assert sleep(Sleep(seconds=0.2), make_context(lease=lease)) == {"slept": 0.2}
-    assert lease.reports == [(100, "0 s left")]
+def test_sleep_takes_its_time_and_tells_how_far_it_is(jobs: TrialDeployment) -> None:
+    job = jobs.enqueue("sleep", {"seconds": 0.2}, queue="diagnostics")
+    jobs.drain()
+    assert (job.result, job.progress["percent"], job.progress["note"]) == ({"slept": 0.2}, 100, "0 s left")
 
 
-def test_sleep_of_no_time_returns_at_once() -> None:
-    assert sleep(Sleep(seconds=0), make_context()) == {"slept": 0}
+def test_sleep_of_no_time_returns_at_once(jobs: TrialDeployment) -> None:
+    assert jobs.perform("sleep", {"seconds": 0}) == {"slept": 0}
 
 
 def test_sleep_wakes_when_it_is_asked_to_be_cancelled() -> None:
@@ -41,15 +37,21 @@ def test_sleep_wakes_when_it_is_asked_to_be_cancelled() -> None:
         sleep(Sleep(seconds=200), make_context(lease=RecordedLease(cancel_requested=True)))
 
 
-@pytest.mark.parametrize(("starts", "attempt"), [(1, 1), (2, 2), (3, 1)])
-def test_fail_counts_every_start_of_the_jobs_life(starts: int, attempt: int) -> None:
-    with pytest.raises(FailureOnDemand, match=f"failure {starts} of 3"):
-        fail(Fail(times=3), make_context(starts=starts, attempt=attempt))
+def test_fail_counts_every_start_of_the_jobs_life(jobs: TrialDeployment) -> None:
+    job = jobs.enqueue("fail", {"times": 4}, queue="diagnostics", max_attempts=3)
+    jobs.advance("1h")
+    assert (job.status, job.error) == ("dead", "FailureOnDemand: failure 3 of 4")
+    job.retry()
+    jobs.advance("1h")
+    assert (job.status, job.attempts, job.result) == ("done", 2, {"starts": 5})
 
 
-def test_fail_succeeds_at_last() -> None:
-    assert fail(Fail(times=3), make_context(starts=4)) == {"starts": 4}
-    assert fail(Fail(times=0), make_context(starts=1)) == {"starts": 1}
+def test_a_chain_has_as_many_links_as_were_asked_for(jobs: TrialDeployment) -> None:
+    first = jobs.enqueue("chain", {"links": 3}, queue="diagnostics")
+    jobs.drain()
+    jobs.assert_enqueued("chain", status="done", queue="diagnostics", count=4)
+    (second,) = jobs.assert_enqueued("chain", links=2)
+    assert (first.result, second.parent_id) == ({"next": second.id}, first.id)
 
 
 @pytest.mark.parametrize(("starts", "code"), [(1, 1), (2, 1), (3, 0)])
@@ -69,8 +71,15 @@ finally:
 
 @pytest.mark.parametrize(
     ("type", "payload"),
-    [("sleep", '{"seconds": -1}'), ("sleep", '{"seconds": 261}'), ("fail", "{}"), ("fail", '{"times": 1.5}'), ("crash", '{"times": -1}')],
+    [
+        ("sleep", {"seconds": -1}),
+        ("sleep", {"seconds": 261}),
+        ("fail", {}),
+        ("fail", {"times": 1.5}),
+        ("crash", {"times": -1}),
+        ("chain", {"links": 1001}),
+    ],
 )
-def test_a_payload_that_does_not_fit_is_refused(type: str, payload: str) -> None:
+def test_a_payload_that_does_not_fit_is_refused(jobs: TrialDeployment, type: str, payload: Any) -> None:
     with pytest.raises(InvalidJob):
-        REGISTRY.decode(type, payload)
+        jobs.perform(type, payload)

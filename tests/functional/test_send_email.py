@@ -22,7 +22,7 @@ from jobline import Context, NonRetryable, RetryAfter
 from jobline.errors import InvalidJob, InvalidSettings
 from jobline.registry import Registry
 from jobline.schema import misfits
-from jobline.testing import make_context
+from jobline.testing import TrialDeployment, make_context
 from tests.aws import REGION, client
 
 SENDER = "jobline@example.com"
@@ -81,6 +81,11 @@ def aws() -> Iterator[Aws]:
         yield aws
 
 
+@pytest.fixture
+def jobline_options(aws: Aws) -> dict[str, Any]:
+    return {"client": aws.clients.__getitem__, "bucket": BUCKET}
+
+
 @pytest.mark.parametrize("payload", ['{"to": "user@..."}', '{"to":"..."}'])
 def test_the_briefs_own_payloads_are_accepted(payload: str) -> None:
     (schema,) = (described["schema"] for described in REGISTRY.describe().values())
@@ -108,9 +113,8 @@ def test_a_payload_that_does_not_fit_is_refused_at_the_gate_and_by_the_worker(pa
         REGISTRY.decode("send_email", payload)
 
 
-def test_a_message_goes_out_and_its_id_is_the_result(aws: Aws) -> None:
-    payload = SendEmail(to="ada@example.com", subject="Hello", body="Text", cc=["b@example.com"], bcc="c@example.com")
-    result = send_email(payload, aws.context())
+def test_a_message_goes_out_and_its_id_is_the_result(aws: Aws, jobs: TrialDeployment) -> None:
+    result = jobs.perform(SendEmail(to="ada@example.com", subject="Hello", body="Text", cc=["b@example.com"], bcc="c@example.com"))
     (message,) = aws.sent
     assert result == {"message_id": message.id}
     assert (message.source, message.subject, message.body) == (SENDER, "Hello", "Text")
@@ -130,26 +134,30 @@ def test_what_ses_is_told_names_the_job_and_has_both_bodies(aws: Aws) -> None:
     assert request["ReplyToAddresses"] == ["r@example.com"]
 
 
-def test_a_worker_that_dies_after_the_send_does_not_send_again(aws: Aws) -> None:
-    payload = SendEmail(to="ada@example.com")
-    first = send_email(payload, aws.context(starts=1))  # and the worker dies before its job is finished
-    assert send_email(payload, aws.context(starts=2)) == first
-    assert len(aws.sent) == 1
+def test_a_worker_that_dies_after_the_send_does_not_send_again(aws: Aws, jobs: TrialDeployment) -> None:
+    jobs.crash_next(send_email)
+    job = jobs.enqueue(SendEmail(to="ada@example.com"))
+    jobs.advance("1m")
+    (message,) = aws.sent
+    assert (job.status, job.attempts, job.result) == ("done", 2, {"message_id": message.id})
 
 
-def test_a_worker_that_dies_before_the_receipt_sends_again(aws: Aws) -> None:
+def test_a_worker_that_dies_before_the_receipt_sends_again(aws: Aws, jobs: TrialDeployment) -> None:
     """The promise is at least once; the receipt only makes twice rare."""
-    payload, ctx = SendEmail(to="ada@example.com"), aws.context(starts=1)
-    send_email(payload, ctx)
-    aws.clients["s3"].delete_object(Bucket=BUCKET, Key=f"receipts/{ctx.id}.json")
-    send_email(payload, aws.context(starts=2))
-    assert len(aws.sent) == 2
+    jobs.crash_next(send_email)
+    job = jobs.enqueue(SendEmail(to="ada@example.com"))
+    jobs.drain()
+    aws.clients["s3"].delete_object(Bucket=BUCKET, Key=f"receipts/{job.id}.json")
+    jobs.advance("1m")
+    assert (job.status, len(aws.sent)) == ("done", 2)
 
 
-def test_another_job_with_the_same_payload_is_another_message(aws: Aws) -> None:
-    payload = SendEmail(to="ada@example.com")
-    send_email(payload, aws.context(starts=2, id="0197a000-0000-7000-8000-00000000000a"))
-    send_email(payload, aws.context(starts=2, id="0197a000-0000-7000-8000-00000000000b"))
+def test_another_job_with_the_same_payload_is_another_message(aws: Aws, jobs: TrialDeployment) -> None:
+    jobs.crash_next(send_email, times=2)
+    for _ in range(2):
+        jobs.enqueue(SendEmail(to="ada@example.com"))
+    jobs.advance("1m")
+    jobs.assert_enqueued(send_email, status="done", count=2)
     assert len(aws.sent) == 2
 
 
@@ -159,9 +167,11 @@ def test_a_worker_that_may_not_list_the_bucket_finds_no_receipt_and_sends(aws: A
     assert len(aws.sent) == 1
 
 
-def test_a_receipt_that_cannot_be_kept_does_not_fail_what_was_sent(aws: Aws, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_receipt_that_cannot_be_kept_does_not_fail_what_was_sent(
+    aws: Aws, jobs: TrialDeployment, caplog: pytest.LogCaptureFixture
+) -> None:
     aws.refuse("s3.PutObject", "AccessDenied", 403)
-    assert send_email(SendEmail(to="ada@example.com"), aws.context())["message_id"]
+    assert jobs.perform(SendEmail(to="ada@example.com"))["message_id"]
     assert "no receipt of the message that was sent" in caplog.text
 
 
@@ -169,10 +179,11 @@ def test_a_receipt_that_cannot_be_kept_does_not_fail_what_was_sent(aws: Aws, cap
     "code",
     ["MessageRejected", "BadRequestException", "MailFromDomainNotVerifiedException", "AccountSuspendedException", "NotFoundException"],
 )
-def test_what_ses_will_never_send_is_dead_at_once(aws: Aws, code: str) -> None:
+def test_what_ses_will_never_send_is_dead_at_once(aws: Aws, jobs: TrialDeployment, code: str) -> None:
     aws.refuse("sesv2.SendEmail", code)
-    with pytest.raises(NonRetryable, match=code):
-        send_email(SendEmail(to="..."), aws.context())
+    job = jobs.enqueue(SendEmail(to="..."))
+    assert jobs.drain() == [job]
+    assert (job.status, job.attempts, code in str(job.error)) == ("dead", 1, True)
 
 
 @pytest.mark.parametrize(("code", "least", "most"), [("TooManyRequestsException", 2.5, 7.5), ("SendingPausedException", 450, 1350)])
@@ -187,10 +198,10 @@ def test_what_ses_takes_later_is_tried_later(aws: Aws, code: str, least: float, 
     assert len(set(waits)) > 1, "everybody would come back at the same moment"
 
 
-def test_an_identity_that_is_not_verified_is_dead_at_once(aws: Aws) -> None:
+def test_an_identity_that_is_not_verified_is_dead_at_once(aws: Aws, jobs: TrialDeployment) -> None:
     aws.clients["sesv2"].delete_email_identity(EmailIdentity=SENDER)
     with pytest.raises(NonRetryable, match="MessageRejected"):
-        send_email(SendEmail(to="ada@example.com"), aws.context())
+        jobs.perform(SendEmail(to="ada@example.com"))
 
 
 @pytest.mark.parametrize(
@@ -200,9 +211,9 @@ def test_an_identity_that_is_not_verified_is_dead_at_once(aws: Aws) -> None:
         (SendEmail(to="a@example.com", bcc="b@example.com\nBcc: everybody@example.com"), "line break"),
     ],
 )
-def test_what_cannot_be_a_message_reaches_nobody(aws: Aws, payload: SendEmail, reason: str) -> None:
+def test_what_cannot_be_a_message_reaches_nobody(aws: Aws, jobs: TrialDeployment, payload: SendEmail, reason: str) -> None:
     with pytest.raises(NonRetryable, match=reason):
-        send_email(payload, aws.context())
+        jobs.perform(payload)
     assert aws.sent == []
 
 

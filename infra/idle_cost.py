@@ -40,8 +40,8 @@ def idle_cost(definitions: Definitions) -> Sequence[Item]:
     """The lines of the bill; what is free at rest has none."""
     mappings = sum(len(queue.lane_names) + 1 for queue in definitions.queues.values())
     looks = LOOKS * len(definitions.queues)
-    # One unit more for each queue's own item, which is read consistently.
-    reads = looks * SHARDS * QUERY_OF_NOTHING + len(definitions.queues)
+    # One unit and a half more for each queue's own item, which is read consistently, and its counters.
+    reads = looks * SHARDS * QUERY_OF_NOTHING + 1.5 * len(definitions.queues)
     tick = INVOCATION + reads * READ_UNIT + looks * SECONDS_PER_LOOK * 0.5 * GIGABYTE_SECOND
     return (
         Item(f"{mappings} SQS queues polled by Lambda", mappings * POLLS_PER_MINUTE * MINUTES * SQS_REQUEST),

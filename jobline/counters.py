@@ -31,6 +31,28 @@ _MINUTE_MS: Final = 60_000
 _SPAN_MINUTES: Final = 5
 
 
+class Doubt(NamedTuple):
+    """That stream records may have been lost, so that the counts can no longer be trusted. Both are epoch milliseconds."""
+
+    first: int
+    """When this first showed."""
+    last: int
+    """When it last showed."""
+
+
+class Fresh(NamedTuple):
+    """Counts that are being made anew (see `recount`)."""
+
+    since: int
+    """Epoch milliseconds: they count records of this vintage and younger."""
+    counts: Mapping[Status, int]
+
+
+def vintage(job: Job) -> int:
+    """Since when counters know the record, in epoch milliseconds: its creation, or the last recount that found it."""
+    return to_milliseconds(job.created_at if job.recounted_at is None else max(job.created_at, job.recounted_at))
+
+
 class Change(NamedTuple):
     """One record of the table's stream: a job before and after one write, `None` where it did not exist."""
 
@@ -95,8 +117,10 @@ class Counters:
     spans: Mapping[int, Span] = field(default_factory=dict)
     """Epoch minute divided by five → its waits and runs."""
     marks: Marks = field(default_factory=lambda: Marks({}))
-    recount: bool = False
-    """Whether stream records may have been lost: the counts can no longer be trusted."""
+    since: int = 0
+    """Only records of this vintage and younger are in `counts`."""
+    doubt: Doubt | None = None
+    fresh: Fresh | None = None
     rev: int = 0
     """Grows by one with every write; 0 for counters that were never written."""
 
@@ -112,10 +136,33 @@ class Counters:
             if change.number > cover:
                 tally.add(change)
         late = oldest is not None and now - oldest >= RECOUNT_AFTER
-        recount = self.recount or late or any(count < 0 for count in tally.counts.values())
-        if marks is self.marks and recount == self.recount:
+        # Counts in doubt may well go below zero: that tells nothing new, and would keep a recount from its end.
+        doubted = tally.counts if self.doubt is None else {}
+        below = any(count < 0 for counts in (doubted, tally.fresh) for count in counts.values())
+        doubt = self.doubted(now) if late or below else self.doubt
+        if marks is self.marks and (doubt is None) == (self.doubt is None):
             return self
-        return tally.counters(marks=marks, recount=recount)
+        return tally.counters(marks=marks, doubt=doubt)
+
+    @property
+    def recount(self) -> bool:
+        """Whether the counts can no longer be trusted: a recount makes them anew."""
+        return self.doubt is not None
+
+    def doubted(self, now: datetime) -> Doubt:
+        """The doubt as it is when it shows now."""
+        at = to_milliseconds(now)
+        return Doubt(at if self.doubt is None else self.doubt.first, at)
+
+    def begin_anew(self, since: datetime) -> Counters:
+        """These counters, with new counts beside the old ones that begin at nothing."""
+        return replace(self, fresh=Fresh(to_milliseconds(since), {}), rev=self.rev + 1)
+
+    def renewed(self) -> Counters:
+        """These counters with the new counts in the place of the old ones, and no doubt. ValueError without new ones."""
+        if self.fresh is None:
+            raise ValueError("no new counts were begun")
+        return replace(self, counts=self.fresh.counts, since=self.fresh.since, fresh=None, doubt=None, rev=self.rev + 1)
 
     def count(self, status: Status) -> int:
         """Jobs in this status now."""
@@ -162,18 +209,17 @@ class _Tally:
         self.now = now
         self.before = before
         self.counts = dict(before.counts)
+        self.fresh: dict[Status, int] = {} if before.fresh is None else dict(before.fresh.counts)
         self.hours = dict(before.hours)
         self.minutes = dict(before.minutes)
         self.spans = {number: span.copy() for number, span in before.spans.items()}
 
     def add(self, change: Change) -> None:
         old, new = change.old, change.new
-        if old is not None and old.status in COUNTED:
-            self.counts[old.status] = self.counts.get(old.status, 0) - 1
+        self._count(old, -1)
+        self._count(new, +1)
         if new is None:
             return
-        if new.status in COUNTED:
-            self.counts[new.status] = self.counts.get(new.status, 0) + 1
         # A record whose retention is over gives way to a new job of the same id.
         if old is None or old.created_at != new.created_at:
             self._happened(new.created_at, enqueued=1)
@@ -184,6 +230,14 @@ class _Tally:
             self._happened(new.started_at, started=1)
             if old.status in WAITING:
                 self._waited(new.started_at, max(old.scheduled_at, old.created_at))
+
+    def _count(self, job: Job | None, by: int) -> None:
+        if job is None or job.status not in COUNTED:
+            return
+        if vintage(job) >= self.before.since:
+            self.counts[job.status] = self.counts.get(job.status, 0) + by
+        if self.before.fresh is not None and vintage(job) >= self.before.fresh.since:
+            self.fresh[job.status] = self.fresh.get(job.status, 0) + by
 
     def _left_running(self, old: Job, new: Job) -> None:
         """Counts the end of an attempt; one that was handed back, snoozed or cancelled counts neither as good nor as failed."""
@@ -224,7 +278,7 @@ class _Tally:
         """When it happened by the observer's clock: another machine's may be ahead of it."""
         return min(to_milliseconds(at), self.now)
 
-    def counters(self, *, marks: Marks, recount: bool) -> Counters:
+    def counters(self, *, marks: Marks, doubt: Doubt | None) -> Counters:
         minute = _minute(self.now)
         return Counters(
             counts=self.counts,
@@ -234,7 +288,9 @@ class _Tally:
                 number: span for number, span in self.spans.items() if number > minute // _SPAN_MINUTES - TIMING_MINUTES // _SPAN_MINUTES
             },
             marks=marks,
-            recount=recount,
+            since=self.before.since,
+            doubt=doubt,
+            fresh=None if self.before.fresh is None else Fresh(self.before.fresh.since, self.fresh),
             rev=self.before.rev + 1,
         )
 

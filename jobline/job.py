@@ -83,6 +83,7 @@ TRANSITIONS: Final = MappingProxyType(
         "request_cancel": _touch("api", {_S.RUNNING}),
         "reschedule": _row("api", WAITING, _S.PENDING, _S.SCHEDULED, _S.FAILED, kept={_S.FAILED}),
         "retry": _row("api, operations", RETRYABLE, _S.PENDING),
+        "recount": _touch("operations", frozenset(_S) - {_S.DONE}),
         "forget": _touch("operations", TERMINAL),
         "expire": _row("worker, ticker, dead_letters", WAITING, _S.EXPIRED),
         "put_back": _touch("dead_letters", {_S.PENDING, _S.FAILED}),
@@ -174,6 +175,8 @@ class Job:
     solo: bool = False
     """A suspect: its last lease was lost, so it runs alone."""
     snoozes: int = 0
+    recounted_at: datetime | None = None
+    """The last recount of its queue's counters that found this record (see `counters.vintage`)."""
     continued: int = 0
     """How often a run stopped at a checkpoint and went on in another one."""
     attention: str | None = None

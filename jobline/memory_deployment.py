@@ -24,6 +24,7 @@ import msgspec
 
 from jobline.children import Children
 from jobline.context import Toolbox
+from jobline.counter_items import CounterItems
 from jobline.dead_letters import DeadLetters, Quarantine
 from jobline.definitions import OPERATIONS, Definitions
 from jobline.enqueueing import Enqueueing
@@ -40,6 +41,7 @@ from jobline.operator_tools import OperatorTools
 from jobline.payloads import Bodies
 from jobline.queue import Queues
 from jobline.queue_states import States
+from jobline.recounting import recount_job
 from jobline.registry import Registry
 from jobline.relay import Relay
 from jobline.request import parse_request
@@ -189,7 +191,9 @@ class MemoryDeployment:
         )
 
     def make_tools(self, ports: Ports, worker: str) -> Toolbox:
-        make = partial(OperatorTools, store=ports.store, keep=self.definitions.keep, sleep=ports.sleep) if worker == OPERATIONS else Toolbox
+        counters = CounterItems(ports.items, "memory")
+        richer = partial(OperatorTools, store=ports.store, counters=counters, keep=self.definitions.keep, sleep=ports.sleep)
+        make = richer if worker == OPERATIONS else Toolbox
         return make(
             client=self._client,
             stage=self.definitions.stage,
@@ -233,7 +237,12 @@ class MemoryDeployment:
             keep=self.definitions.keep,
             clock=ports.clock,
             log=self.log,
+            in_doubt_since=CounterItems(ports.items, "memory").in_doubt_since,
+            recount_job=self._recount_job if OPERATIONS in self.definitions.queues else None,
         )
+
+    def _recount_job(self, queue: str, since: int, now: datetime) -> Job:
+        return recount_job(queue, since, self.definitions.queues[OPERATIONS], now=now)
 
     def make_dead_letters(self, ports: Ports) -> DeadLetters:
         quarantine = Quarantine(lambda: ports.bucket, "memory")

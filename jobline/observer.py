@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from jobline.aws import aws_errors
+from jobline.counter_items import CounterItems, UnreadableCounters
 from jobline.counters import Change, Counters
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.job import Job
@@ -21,7 +21,6 @@ from jobline.log import Log
 from jobline.marks import Batch
 from jobline.payloads import Bodies
 from jobline.records import Item, decode, is_job
-from jobline.stats import counters_key, decode_counters, encode_counters
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -50,8 +49,7 @@ class Observer:
     """Folds stream batches into the counters of one deployment's table, and removes the bodies that their records have left."""
 
     def __init__(self, *, dynamodb: DynamoDBClient, table: str, bodies: Bodies, clock: Callable[[], datetime], log: Log) -> None:
-        self._dynamodb = dynamodb
-        self._table = table
+        self._items = CounterItems(dynamodb, table)
         self._bodies = bodies
         self._clock = clock
         self._log = log
@@ -90,41 +88,21 @@ class Observer:
             folded = counters.fold(batch, changes, now=self._clock(), oldest=oldest)
             if folded is counters:
                 return
-            refused_by = self._put(queue, folded)
-            if refused_by is None:
+            if self._items.put(queue, folded):
                 self._written[queue] = folded
                 if folded.recount and not counters.recount:
                     self._log.error("stream records may have been missed: the counters need a recount", queue=queue)
                 return
             # Another observer wrote first; it may have folded these very records.
-            counters = refused_by
+            counters = self._read(queue)
         raise Unavailable(f"folding the counters of {queue}: another observer kept writing first")
 
     def _read(self, queue: str) -> Counters:
-        with aws_errors("reading counters"):
-            answer = self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": counters_key(queue)}}, ConsistentRead=True)
-        item = answer.get("Item", {})
         try:
-            return decode_counters(item)
-        except CorruptRecord as error:
-            self._log.error("counters that cannot be read begin anew", queue=queue, error=str(error))
-            return Counters(recount=True, rev=int(item["rev"]["N"]))
-
-    def _put(self, queue: str, counters: Counters) -> Counters | None:
-        """Writes the counters over those they were folded from; those that refused it, if any did."""
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
-        if counters.rev > 1:
-            condition = {
-                "ConditionExpression": "#rev = :rev",
-                "ExpressionAttributeNames": {"#rev": "rev"},
-                "ExpressionAttributeValues": {":rev": {"N": str(counters.rev - 1)}},
-            }
-        try:
-            with aws_errors("writing counters"):
-                self._dynamodb.put_item(TableName=self._table, Item=encode_counters(queue, counters), **condition)
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return self._read(queue)
-        return None
+            return self._items.read(queue)
+        except UnreadableCounters as error:
+            self._log.error("counters that cannot be read begin anew", queue=queue, error=error.detail)
+            return error.anew(self._clock())
 
 
 def read_delivery(event: Mapping[str, Any]) -> Delivery:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobline.context import Context, Toolbox
+from jobline.counter_items import CounterItems
 from jobline.store import Store
 from jobline.transitions import Keep
 
@@ -14,9 +15,12 @@ from jobline.transitions import Keep
 class OperatorTools(Toolbox):
     """The toolbox of that one worker, whose role alone may delete records."""
 
-    def __init__(self, *, store: Store, keep: Keep, sleep: Callable[[float], None] = time.sleep, **rest: Any) -> None:
+    def __init__(
+        self, *, store: Store, counters: CounterItems, keep: Keep, sleep: Callable[[float], None] = time.sleep, **rest: Any
+    ) -> None:
         super().__init__(**rest)
         self.store = store
+        self.counters = counters
         self.keep = keep
         self.sleep = sleep
 

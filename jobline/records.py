@@ -17,7 +17,9 @@ from jobline.times import from_milliseconds, to_milliseconds
 Item = Mapping[str, Mapping[str, Any]]
 """A low-level DynamoDB item: attribute name → `{"S": …}`, `{"N": …}` …"""
 
-_TIMES = frozenset({"created_at", "scheduled_at", "expires_at", "started_at", "completed_at", "lease_until", "attention_at"})
+_TIMES = frozenset(
+    {"created_at", "scheduled_at", "expires_at", "started_at", "completed_at", "lease_until", "attention_at", "recounted_at"}
+)
 _NUMBERS = frozenset(
     {"priority", "attempts", "max_attempts", "timeout", "ttl", "dispatch", "resend", "token", "snoozes", "continued", "depth"}
     | {"rev", "expires_in", "v"}

@@ -6,13 +6,14 @@ active workers) and pause and resume write. Both are read in one call, whatever 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from jobline.aws import aws_errors
-from jobline.counters import COUNTED, Counters, Minute, Span
+from jobline.counters import COUNTED, Counters, Doubt, Fresh, Minute, Span
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.job import Status
 from jobline.marks import Marks
@@ -138,8 +139,13 @@ def encode_counters(queue: str, counters: Counters) -> dict[str, dict[str, Any]]
         "marks": {"B": counters.marks.pack(minute)},
     }
     item |= {status.value: {"N": str(counters.counts[status])} for status in COUNTED if status in counters.counts}
-    if counters.recount:
-        item["recount"] = {"BOOL": True}
+    if counters.since:
+        item["since"] = {"N": str(counters.since)}
+    if counters.doubt is not None:
+        item["recount"] = {"L": [{"N": str(at)} for at in counters.doubt]}
+    if counters.fresh is not None:
+        counts = {status.value: {"N": str(count)} for status, count in counters.fresh.counts.items()}
+        item["fresh"] = {"M": {"since": {"N": str(counters.fresh.since)}, **counts}}
     return item
 
 
@@ -161,11 +167,27 @@ def decode_counters(item: Item) -> Counters:
                 for age, waits, waited, runs, ran, bins in recent.spans
             },
             marks=Marks.unpack(bytes(item["marks"]["B"]), minute),
-            recount="recount" in item,
+            since=int(item.get("since", {}).get("N", 0)),
+            doubt=_decode_doubt(item.get("recount")),
+            fresh=_decode_fresh(item.get("fresh")),
             rev=int(item["rev"]["N"]),
         )
     except (KeyError, TypeError, ValueError, IndexError, msgspec.MsgspecError) as error:
         raise CorruptRecord(f"the item {item.get('id')} does not hold counters: {error!r}") from error
+
+
+def _decode_doubt(value: Mapping[str, Any] | None) -> Doubt | None:
+    if value is None:
+        return None
+    # The first release only said that there is one.
+    return Doubt(*(int(at["N"]) for at in value["L"])) if "L" in value else Doubt(0, 0)
+
+
+def _decode_fresh(value: Mapping[str, Any] | None) -> Fresh | None:
+    if value is None:
+        return None
+    counts = {Status(name): int(count["N"]) for name, count in value["M"].items() if name != "since"}
+    return Fresh(int(value["M"]["since"]["N"]), counts)
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -89,7 +89,7 @@ class Sweep:
 
     def _change(self, job: Job) -> None:
         self._keep_pace()
-        name = self.patiently(lambda: self.visit(job))
+        name = patiently(lambda: self.visit(job), self.sleep)
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def _keep_pace(self) -> None:
@@ -142,8 +142,8 @@ class Sweep:
     def _jobs(self, stretch: Stretch) -> Iterator[Job | None]:
         """The records of a partition after the one that was visited last, in its order; `None` where there is none any more."""
         while True:
-            keys = self.patiently(partial(self._keys, stretch))
-            jobs = self.patiently(partial(self.store.get_many, [key.id for key in keys]))
+            keys = patiently(partial(self._keys, stretch), self.sleep)
+            jobs = patiently(partial(self.store.get_many, [key.id for key in keys]), self.sleep)
             for key in keys:
                 self._after = key
                 yield jobs.get(key.id)
@@ -158,13 +158,14 @@ class Sweep:
         position: Position = start if self._after is None else start | {stretch.partition: self._after}
         return self.store.page_by_attention(self.selection.queue, stretch.kind, limit=PAGE, start=position).keys
 
-    def patiently(self, call: Callable[[], T]) -> T:
-        """What the call answers; one that AWS does not take is repeated after a pause, a few times."""
-        for number in range(TRIES):
-            try:
-                return call()
-            except Unavailable:
-                if number == TRIES - 1:
-                    raise
-                self.sleep(FIRST_PAUSE * 2**number)
-        raise AssertionError("not reached")
+
+def patiently(call: Callable[[], T], sleep: Callable[[float], None]) -> T:
+    """What the call answers; one that AWS does not take is repeated after a pause, a few times. Raises the last Unavailable."""
+    pause = FIRST_PAUSE
+    for _ in range(TRIES - 1):
+        try:
+            return call()
+        except Unavailable:
+            sleep(pause)
+            pause *= 2
+    return call()

@@ -46,7 +46,22 @@ def attention(job: Job, *, now: datetime, rests: bool, keep: Keep) -> Write | No
 class Ticker:
     """One tick over all queues. `out_of_time()` ends it early; the next tick goes on where this one stopped."""
 
-    def __init__(self, *, store: Store, states: States, queues: Iterable[str], keep: Keep, clock: Callable[[], datetime], log: Log) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        states: States,
+        queues: Iterable[str],
+        keep: Keep,
+        clock: Callable[[], datetime],
+        log: Log,
+        in_doubt_since: Callable[[str], int | None] = lambda queue: None,
+        recount_job: Callable[[str, int, datetime], Job] | None = None,
+    ) -> None:
+        """`in_doubt_since` says since when a queue's counters cannot be trusted (`CounterItems`), `recount_job` makes the job that mends
+        them; without it nobody does."""
+        self._in_doubt_since = in_doubt_since
+        self._recount_job = recount_job
         self._store = store
         self._states = states
         self._queues = tuple(queues)
@@ -81,6 +96,17 @@ class Ticker:
         surveyed = self._sample(queue, walked, out_of_time)
         if surveyed != state:
             self._states.save_walk(queue, surveyed)
+        self._mend_counters(queue)
+
+    def _mend_counters(self, queue: str) -> None:
+        """Asks for a recount of counters in doubt; asked again each minute it is one job all the same."""
+        since = self._in_doubt_since(queue)
+        if since is None or self._recount_job is None:
+            return
+        now = self._clock()
+        job = self._recount_job(queue, since, now)
+        if self._store.create(job, now=now).applied:
+            self._log.warning("recount asked for", queue=queue, job=job.id)
 
     def _attend(self, queue: str, state: QueueState, out_of_time: Callable[[], bool]) -> None:
         position = None

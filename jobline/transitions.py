@@ -284,6 +284,14 @@ def forget(job: Job, *, now: datetime) -> Write:
     return _write("forget", (_in(TERMINAL), Condition("rev", "=", job.rev)), {"ttl": int(now.timestamp())})
 
 
+def recount(job: Job, *, since: datetime) -> Write:
+    """Bring a record into the counters that are being made anew from `since` on; nothing else of it changes.
+
+    Every status but `done`, which no counter counts and nothing leaves; `cancelled` and `expired` can be retried.
+    """
+    return _write("recount", (_in(frozenset(Status) - {Status.DONE}),), {"recounted_at": since})
+
+
 def request_cancel(job: Job, *, now: datetime, op: str) -> Write:
     """Ask the running attempt to stop; no later attempt will start (R21)."""
     note = history_entry("cancel_requested", now, job.attempts)

@@ -137,6 +137,7 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
 
 def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
     """The Lambda handler of the operations worker: batches of its queue as any worker, and requests to pause or resume a queue."""
+    from jobline.counter_items import CounterItems
     from jobline.definitions import Definitions
     from jobline.operator_tools import OperatorTools
     from jobline.pausing import REQUEST, Pausing
@@ -149,7 +150,9 @@ def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext]
     notes = QueueStates(clients.dynamodb, settings.table)
     pausing = Pausing(client=lambda: clients.lambda_, mappings=settings.mappings, notes=notes, clock=utc_now)
     store = JobStore(clients.dynamodb, settings.table)
-    work = worker_handler(package, partial(OperatorTools, store=store, keep=Definitions.baked().keep))
+    work = worker_handler(
+        package, partial(OperatorTools, store=store, counters=CounterItems(clients.dynamodb, settings.table), keep=Definitions.baked().keep)
+    )
 
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return pausing.handle(event) if REQUEST in event else work(event, context)

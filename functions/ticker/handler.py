@@ -3,8 +3,10 @@
 import os
 from typing import Any
 
-from jobline.definitions import Definitions
+from jobline.counter_items import CounterItems
+from jobline.definitions import OPERATIONS, Definitions
 from jobline.queue_states import QueueStates
+from jobline.recounting import recount_job
 from jobline.settings import Settings
 from jobline.store import JobStore
 from jobline.ticker import Ticker
@@ -23,6 +25,8 @@ ticker = Ticker(
     keep=definitions.keep,
     clock=utc_now,
     log=make_log(),
+    in_doubt_since=CounterItems(clients.dynamodb, settings.table).in_doubt_since,
+    recount_job=lambda queue, since, now: recount_job(queue, since, definitions.queues[OPERATIONS], now=now),
 )
 
 

@@ -14,6 +14,7 @@ from jobline.shards import SHARDS
 
 MINUTES: Final = 30 * 24 * 60
 SQS_REQUEST: Final = 0.40 / 1_000_000
+FIFO_REQUEST: Final = 0.50 / 1_000_000
 POLLS_PER_MINUTE: Final = 5 * 3
 """A mapping keeps five long polls of 20 s going (Lambda developer guide, "Using Lambda with Amazon SQS")."""
 READ_UNIT: Final = 0.125 / 1_000_000
@@ -38,12 +39,15 @@ class Item(NamedTuple):
 
 def idle_cost(definitions: Definitions) -> Sequence[Item]:
     """The lines of the bill; what is free at rest has none."""
-    mappings = sum(len(queue.lane_names) + 1 for queue in definitions.queues.values())
+    mappings = sum(len(queue.lane_names) + 1 for queue in definitions.queues.values() if not queue.ordered)
+    ordered = sum(1 for queue in definitions.queues.values() if queue.ordered)  # one lane each, and no dead-letter queue
     looks = LOOKS * len(definitions.queues)
     # One unit and a half more for each queue's own item, which is read consistently, and its counters.
     reads = looks * SHARDS * QUERY_OF_NOTHING + 1.5 * len(definitions.queues)
     tick = INVOCATION + reads * READ_UNIT + looks * SECONDS_PER_LOOK * 0.5 * GIGABYTE_SECOND
+    polls = POLLS_PER_MINUTE * MINUTES
     return (
-        Item(f"{mappings} SQS queues polled by Lambda", mappings * POLLS_PER_MINUTE * MINUTES * SQS_REQUEST),
+        Item(f"{mappings} SQS queues polled by Lambda", mappings * polls * SQS_REQUEST),
+        *([Item(f"{ordered} FIFO queue{'s' if ordered > 1 else ''}", ordered * polls * FIFO_REQUEST)] if ordered else ()),
         Item("the ticker, each minute", MINUTES * tick),
     )

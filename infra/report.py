@@ -29,6 +29,8 @@ def _lines(definitions: Definitions, python: str, compiler: Compiler | None) -> 
 
 
 def _lanes(queue: Queue) -> str:
+    if queue.ordered:
+        return f"ordered, at most {queue.concurrency} keys at a time"
     if queue.lane_names == ONE_LANE:
         small = queue.lanes != 1 and queue.concurrency < FEWEST_FOR_THREE_LANES
         why = f"; fewer than {FEWEST_FOR_THREE_LANES} cannot be shared by three lanes" if small else ""

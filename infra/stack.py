@@ -48,7 +48,8 @@ class JoblineStack(Stack):
         self.observer = self._function("observer", timeout=300, bucket=True)
         self.ticker = self._function("ticker", timeout=55)
         self.dead_letters = self._function("dead_letters", timeout=60, bucket=True)
-        self.workers = {name: self._worker(worker) for name, worker in definitions.workers.items()}
+        direct = any(queue.direct for queue in definitions.queues.values())
+        self.workers = {name: self._worker(worker, may_loop=direct) for name, worker in definitions.workers.items()}
         self.queues = self._queues(definitions)
         self.pausable = {name: queue for name, queue in self.queues.items() if not definitions.queues[name].internal}
 
@@ -56,6 +57,7 @@ class JoblineStack(Stack):
         RelayFeed(self, "RelayFeed", relay=self.relay, table=self.table, set_aside=self.set_aside)
         ObserverFeed(self, "ObserverFeed", observer=self.observer, table=self.table)
         EveryMinute(self, "Minute", function=self.ticker)
+        self.direct = {name: self.queues[name] for name, queue in definitions.queues.items() if queue.direct}
         self._tell_queues()
         self._tell_operations()
         self._grant(definitions)
@@ -85,8 +87,12 @@ class JoblineStack(Stack):
         self.table.allow_query(self.ticker, BY_QUEUE, BY_ATTENTION)
 
         self.table.allow(self.dead_letters, "GetItem", "UpdateItem")
-        allow_consume(self.dead_letters, *(queue.dead_letters for queue in self.queues.values()))
+        allow_consume(self.dead_letters, *(queue.dead_letters for queue in self.queues.values() if queue.dead_letters))
         self.bodies.allow(self.dead_letters, "PutObject", keys=QUARANTINE)
+
+        direct = [lane for queue in self.direct.values() for lane in queue.lanes.values()]
+        for function in (self.api, *self.workers.values()) if direct else ():
+            allow_send(function, *direct)
 
         for name, worker in self.workers.items():
             self.table.allow(worker, "GetItem", "PutItem", "UpdateItem", "PartiQLUpdate")
@@ -95,6 +101,8 @@ class JoblineStack(Stack):
             self.table.allow_delete_bodies(worker, "payload", "result")
             self.bodies.allow(worker, "GetObject", "PutObject", "DeleteObject", keys=BODIES)
             self.bodies.allow_to_see_what_is_missing(worker)
+            if any(queue.ordered for queue in served):  # where no dead-letter queue takes what nobody can read
+                self.bodies.allow(worker, "PutObject", keys=QUARANTINE)
             self._grant_what_its_file_says(worker, definitions.workers[name])
 
         operations = self.workers[OPERATIONS]
@@ -131,7 +139,9 @@ class JoblineStack(Stack):
             redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
         )
 
-    def _function(self, name: str, *, timeout: int, bucket: bool = False, memory: int = 512, **environment: str) -> JobFunction:
+    def _function(
+        self, name: str, *, timeout: int, bucket: bool = False, memory: int = 512, may_loop: bool = False, **environment: str
+    ) -> JobFunction:
         told = {names.TABLE: self.table.table.table_name, **environment}
         if bucket:
             told[names.BUCKET] = self.bodies.bucket.bucket_name
@@ -144,22 +154,29 @@ class JoblineStack(Stack):
             environment=told,
             timeout=Duration.seconds(timeout),
             memory=memory,
+            may_loop=may_loop,
         )
 
-    def _worker(self, worker: Worker) -> JobFunction:
+    def _worker(self, worker: Worker, *, may_loop: bool) -> JobFunction:
+        """`may_loop`: jobs of this worker may enqueue jobs for it through SQS directly; their depth is limited by ourselves."""
         environment = {**worker.environment, names.WORKER: worker.name}
-        return self._function(worker.name, timeout=worker.timeout, bucket=True, memory=worker.memory, **environment)
+        return self._function(worker.name, timeout=worker.timeout, bucket=True, memory=worker.memory, may_loop=may_loop, **environment)
 
     def _tell_queues(self) -> None:
-        """Tells functions where queues are: the address that all queue URLs begin with, and the lanes' names."""
+        """Tells functions where queues are: the address that all queue URLs begin with, and the names of the lanes that they send into."""
         scheme, _, host, account = (Fn.select(part, Fn.split("/", self.set_aside.queue_url)) for part in range(4))
         base = Fn.join("", [scheme, "//", host, "/", account, "/"])
-        for function in (self.relay, self.dead_letters, *self.workers.values()):
+        for function in (self.api, self.relay, self.dead_letters, *self.workers.values()):
             function.function.add_environment(names.QUEUE_URL_BASE, base)
         self._refuse_more_lanes_than_fit()
-        lanes = {name: {lane: lane_queue.queue_name for lane, lane_queue in queue.lanes.items()} for name, queue in self.queues.items()}
-        self.relay.function.add_environment(names.LANES, self.to_json_string(lanes))
+        self.relay.function.add_environment(names.LANES, self._names_of_lanes(self.queues))
+        for function in (self.api, *self.workers.values()):
+            function.function.add_environment(names.LANES, self._names_of_lanes(self.direct))
         self.relay.function.add_environment(names.SET_ASIDE_QUEUE, self.set_aside.queue_name)
+
+    def _names_of_lanes(self, queues: Mapping[str, JobQueue]) -> str:
+        lanes = {name: {lane: lane_queue.queue_name for lane, lane_queue in queue.lanes.items()} for name, queue in queues.items()}
+        return self.to_json_string(lanes)
 
     def _tell_operations(self) -> None:
         """Tells the operations function which mappings to switch for a pause, and the api whom to ask for it."""

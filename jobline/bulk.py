@@ -12,7 +12,7 @@ from typing import Final
 
 from jobline.creation import new_record
 from jobline.enqueueing import Enqueued, Enqueueing
-from jobline.errors import FieldProblem, InvalidRequest, Unavailable
+from jobline.errors import Conflict, FieldProblem, InvalidRequest, Unavailable
 from jobline.job import Job
 from jobline.payloads import INLINE_LIMIT
 from jobline.request import EnqueueRequest, parse_request
@@ -60,7 +60,10 @@ def placed(error: InvalidRequest, number: int) -> InvalidRequest:
 
 
 def enqueue_many(enqueueing: Enqueueing, requests: Sequence[EnqueueRequest | InvalidRequest], *, op: str) -> list[Outcome]:
-    """What became of each request, in order. Raises nothing: an error of one is its outcome."""
+    """What became of each request, in order. Raises nothing: an error of one is its outcome.
+
+    Jobs of an ordered queue take their places in the order of the requests, so one that AWS did not take keeps those behind it out too.
+    """
     give_up_at = enqueueing.now() + LONGEST
     outcomes: dict[int, Outcome] = {}
     prepared: dict[int, tuple[EnqueueRequest, Job]] = {}
@@ -76,9 +79,15 @@ def enqueue_many(enqueueing: Enqueueing, requests: Sequence[EnqueueRequest | Inv
     plain = [number for number in _firsts(prepared) if _is_plain(enqueueing, *prepared[number])]
     for number in _create_at_once(enqueueing, {number: prepared[number][1] for number in plain}):
         outcomes[number] = Enqueued(new_record(prepared[number][1], None))
+    broken: set[tuple[str, str | None]] = set()
     for number, (request, job) in prepared.items():
-        if number not in outcomes:
+        order = (job.queue, job.ordering_key)
+        if order in broken:
+            outcomes[number] = Unavailable("a job before it, with the same ordering key, was not taken")
+        elif number not in outcomes:
             outcomes[number] = _alone(enqueueing, request, job, number, too_late=enqueueing.now() > give_up_at)
+            if job.ordered and _may_come_again(outcomes[number]):
+                broken.add(order)  # or those behind it would get in front of it
     return [outcomes[number] for number in range(len(requests))]
 
 
@@ -92,6 +101,11 @@ def _alone(enqueueing: Enqueueing, request: EnqueueRequest, job: Job, number: in
     except Exception as error:
         # Also what is a fault of ours: the other jobs are there, and their answer must not be lost with this one's.
         return error
+
+
+def _may_come_again(outcome: Outcome) -> bool:
+    """Whether the request failed for no reason of its own."""
+    return isinstance(outcome, Exception) and not isinstance(outcome, (InvalidRequest, Conflict))
 
 
 def _firsts(prepared: dict[int, tuple[EnqueueRequest, Job]]) -> list[int]:

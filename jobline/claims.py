@@ -91,7 +91,7 @@ def judge(job: Job | None, delivery: Delivery, request_id: str, now: datetime) -
     if job.expires_at <= now:
         return None
     if job.scheduled_at > now:
-        return Hide(job.scheduled_at + ONE_SECOND)
+        return Hide(min(job.scheduled_at, job.expires_at) + ONE_SECOND)
     return Suspect(job, delivery) if job.solo else Unknown()
 
 

@@ -6,23 +6,19 @@ decides what becomes of the job; a message that nobody can read is kept in quara
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobline import transitions
-from jobline.aws import aws_errors
 from jobline.errors import InvalidMessage, Unavailable
 from jobline.job import Job, Status
 from jobline.log import Log
 from jobline.message import Message
+from jobline.quarantine import Quarantine
 from jobline.queue import Queues
 from jobline.store import Store
 from jobline.transitions import Keep, Write
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
 
 CLOCK_SKEW = timedelta(seconds=1)
 _TRIES = 3
@@ -43,29 +39,6 @@ def settlement(job: Job | None, message: Message, message_id: str, now: datetime
     if job.status is Status.SCHEDULED:
         return job.scheduled_at
     return transitions.put_back(job, now=now, dispatch=message.dispatch)
-
-
-class Quarantine:
-    """Keeps messages that nobody can read, in the bucket under `quarantine/`."""
-
-    def __init__(self, s3: Callable[[], S3Client], bucket: str) -> None:
-        """`s3()` gives the client when a message really goes there, which is hardly ever."""
-        self._s3 = s3
-        self._bucket = bucket
-
-    def keep(self, record: Mapping[str, Any], reason: str) -> str:
-        """Stores the message whole; the key under which it is kept."""
-        source = record["eventSourceARN"].rsplit(":", 1)[-1]
-        key = f"quarantine/{source}/{record['messageId']}.json"
-        body = {
-            "reason": reason,
-            "source": record["eventSourceARN"],
-            "attributes": record.get("attributes", {}),
-            "body": record.get("body"),
-        }
-        with aws_errors("keeping a message in quarantine"):
-            self._s3().put_object(Bucket=self._bucket, Key=key, Body=json.dumps(body).encode(), ContentType="application/json")
-        return key
 
 
 class DeadLetters:

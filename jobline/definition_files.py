@@ -29,7 +29,10 @@ QUEUES_FILE: Final = "queues.toml"
 OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", OPERATIONS})
 """Folders under `functions/` that no queue of an adopter's may name."""
 
-_QUEUE_KEYS: Final = ("worker", "concurrency", "batch_size", "threads", "lanes", "max_attempts", "retry", "timeout", "stages", "retention")
+_QUEUE_KEYS: Final = (
+    *("worker", "concurrency", "batch_size", "threads", "lanes", "ordered", "low_latency"),
+    *("max_attempts", "retry", "timeout", "stages", "retention"),
+)
 _WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissions")
 _OPERATIONS_QUEUE: Final[Table] = {
     "name": OPERATIONS,
@@ -101,7 +104,21 @@ def _queue(file: TomlFile, name: str, table: Table, retention: Table) -> Queue:
     fields.pop("retention", None)
     if "timeout" in table:
         fields["timeout"] = file.seconds(table["timeout"], f"{key}.timeout")
-    return file.convert(fields, Queue, key)
+    queue = file.convert(fields, Queue, key)
+    _check_order(file, queue, table, key)
+    return queue
+
+
+def _check_order(file: TomlFile, queue: Queue, table: Table, key: str) -> None:
+    """An ordered queue runs the jobs of a group one by one: settings that would have it otherwise are refused, not passed over."""
+    if not queue.ordered:
+        return
+    if queue.threads > 1:
+        raise file.wrong(f"{key}.threads", "an ordered queue runs the jobs of a batch one after the other; leave threads out")
+    if table.get("lanes") == 3:
+        raise file.wrong(f"{key}.lanes", "an ordered queue has one lane: its jobs run in the order in which they came; leave lanes out")
+    if queue.low_latency:
+        raise file.wrong(f"{key}.low_latency", "the jobs of an ordered queue are sent at once anyway; leave low_latency out")
 
 
 def _worker(file: TomlFile, queue: Queue, stage: str) -> Worker:

@@ -69,7 +69,9 @@ class Queue(_Strict, frozen=True):
     timeout: Annotated[int, Meta(ge=1, le=LONGEST_FUNCTION_TIMEOUT - FUNCTION_HEADROOM)] = 60
     """Seconds that one attempt may take, unless the type or the job says otherwise."""
     ordered: bool = False
+    """Whether jobs with the same `ordering_key` run one after the other, in the order in which they were enqueued."""
     low_latency: bool = False
+    """Whether the message of a job is sent with the job's creation, and not only by the relay."""
     stages: tuple[str, ...] | None = None
     """The only stages that have this queue; `None`: every stage."""
     retention_done_seconds: KeptSeconds = WEEK
@@ -86,6 +88,11 @@ class Queue(_Strict, frozen=True):
     def internal(self) -> bool:
         """Whether the queue is Jobline's own: operators' routes make its jobs, and it cannot be paused."""
         return self.name == OPERATIONS
+
+    @property
+    def direct(self) -> bool:
+        """Whether who enqueues a job sends its message, too."""
+        return self.ordered or self.low_latency
 
     @property
     def lane_names(self) -> tuple[Lane, ...]:

@@ -46,6 +46,7 @@ def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
         "timeout": job.timeout,
         "retry": _raw(job.retry),
         "group": job.group,
+        "ordering_key": job.ordering_key,
         "unique": _raw(job.unique),
         "tags": job.tags,
         "progress": _raw(job.progress),

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple
 from jobline import ids, transitions
 from jobline.creation import Replaced
 from jobline.definitions import Definitions
+from jobline.direct import Direct
 from jobline.errors import FieldProblem, IdempotencyKeyReused, InvalidJob, TooDeep, Unavailable, UniqueConflict, UnknownUpload
 from jobline.job import WAITING, Job
 from jobline.locks import Lock
@@ -51,6 +52,8 @@ class Enqueueing:
     now: Callable[[], datetime]
     random: Callable[[int], bytes]
     """So many random bytes (`os.urandom`)."""
+    direct: Direct
+    """Sends what the relay alone must not (R27, R28)."""
 
     def enqueue(self, request: EnqueueRequest, *, op: str, parent: Job | None = None) -> Enqueued:
         """Creates the job by one conditional write, or finds the one that has its idempotency key or its unique key.
@@ -69,7 +72,16 @@ class Enqueueing:
         return job if parent is None else _child(job, parent)
 
     def settle(self, request: EnqueueRequest, job: Job) -> Enqueued:
-        """Writes a prepared job, or finds the one that has its key; doing so again finds it. Raises as `enqueue` does."""
+        """Writes a prepared job, or finds the one that has its key; doing so again finds it. Raises as `enqueue` does.
+
+        A job of an ordered queue is in its place when this returns. When it raises Unavailable, the job may be there all the same and
+        will run, but which place it has is not certain before the same request was repeated and succeeded.
+        """
+        enqueued = self._write_or_find(request, job)
+        self.direct.send(enqueued.job, new=enqueued.found is None)
+        return enqueued
+
+    def _write_or_find(self, request: EnqueueRequest, job: Job) -> Enqueued:
         try:
             return self._write(request, job)
         except UnknownUpload:

@@ -171,6 +171,7 @@ ENQUEUE_FIELDS: Final[Mapping[str, Reader]] = {
     "expires_in": _seconds(LONGEST_EXPIRY, "3650 days"),
     "idempotency_key": _key,
     "group": _key,
+    "ordering_key": _key,
     "tags": _tags,
     "unique": _unique,
 }

@@ -145,6 +145,7 @@ class Job:
     tags: tuple[str, ...] = ()
     group: str | None = None
     ordering_key: str | None = None
+    """The group of an ordered queue inside which this job keeps its place; set for every job of such a queue, and for no other."""
     traceparent: str | None = None
     unique: str | None = None
     """JSON text of what was asked of its uniqueness (see `locks.Unique`)."""
@@ -199,11 +200,16 @@ class Job:
         return self.status in TERMINAL
 
     @property
+    def ordered(self) -> bool:
+        """Whether the job keeps its place in its group: its message stays where it is until the job is over (R28)."""
+        return self.ordering_key is not None
+
+    @property
     def delivered_by_ticker(self) -> bool:
         """Whether the ticker, not the relay, will deliver this waiting job: decided by the write that made it wait (R2)."""
         if self.status is Status.SCHEDULED:
             return True
-        return self.status is Status.FAILED and self.attention_at == min(self.scheduled_at, self.expires_at)
+        return self.status is Status.FAILED and not self.ordered and self.attention_at == min(self.scheduled_at, self.expires_at)
 
     def gone(self, now: datetime) -> bool:
         """Whether the record's retention is over: DynamoDB deletes late, so readers must not show it any more."""

@@ -25,8 +25,9 @@ import msgspec
 from jobline.children import Children
 from jobline.context import Toolbox
 from jobline.counter_items import CounterItems
-from jobline.dead_letters import DeadLetters, Quarantine
-from jobline.definitions import OPERATIONS, Definitions
+from jobline.dead_letters import DeadLetters
+from jobline.definitions import OPERATIONS, Definitions, Queue
+from jobline.direct import Direct
 from jobline.enqueueing import Enqueueing
 from jobline.errors import UnknownType
 from jobline.job import Job
@@ -39,7 +40,8 @@ from jobline.memory_stream import MemoryStream, StreamReader
 from jobline.observer import Observer
 from jobline.operator_tools import OperatorTools
 from jobline.payloads import Bodies
-from jobline.queue import Queues
+from jobline.quarantine import Quarantine
+from jobline.queue import FIFO, Queues
 from jobline.queue_states import States
 from jobline.recounting import recount_job
 from jobline.registry import Registry
@@ -84,9 +86,9 @@ class Ports:
     sleep: Callable[[float], None]
 
 
-def lane_name(queue: str, lane: str) -> str:
+def lane_name(queue: str, lane: str, *, ordered: bool = False) -> str:
     """The SQS queue of a lane."""
-    return f"{queue}-{lane}"
+    return f"{queue}-{lane}{FIFO if ordered else ''}"
 
 
 def dead_letters_name(queue: str) -> str:
@@ -146,10 +148,23 @@ class MemoryDeployment:
         self.sqs.create(SET_ASIDE)
         for queue in self.definitions.queues.values():
             visibility = VISIBILITY * timedelta(seconds=self.definitions.workers[queue.worker].timeout)
+            if queue.ordered:
+                self.sqs.create(self.lanes(queue)["normal"], visibility=visibility)
+                continue
             dead_letters = dead_letters_name(queue.name)
             self.sqs.create(dead_letters, visibility=timedelta(seconds=180))
-            for lane in queue.lane_names:
-                self.sqs.create(lane_name(queue.name, lane), visibility=visibility, most_receives=most_receives, dead_letters=dead_letters)
+            for name in self.lanes(queue).values():
+                self.sqs.create(name, visibility=visibility, most_receives=most_receives, dead_letters=dead_letters)
+
+    @staticmethod
+    def lanes(queue: Queue) -> dict[str, str]:
+        """The SQS queue of each of a queue's lanes."""
+        return {lane: lane_name(queue.name, lane, ordered=queue.ordered) for lane in queue.lane_names}
+
+    @property
+    def _dead_letters(self) -> list[str]:
+        """The SQS dead-letter queues; an ordered queue has none."""
+        return [dead_letters_name(queue.name) for queue in self.definitions.queues.values() if not queue.ordered]
 
     # ------------------------------------------------------------------------------------------------ the functions
 
@@ -176,7 +191,12 @@ class MemoryDeployment:
             read_stats=self.stats,
             now=ports.clock,
             random=self.random.randbytes,
+            direct=self.make_direct(ports),
         )
+
+    def make_direct(self, ports: Ports) -> Direct:
+        lanes = {queue.name: self.lanes(queue) for queue in self.definitions.queues.values() if queue.direct}
+        return Direct(queues=lambda: ports.queues, lanes=lanes, clock=ports.clock, log=self.log)
 
     def make_children(self, ports: Ports) -> Children:
         return Children(
@@ -187,6 +207,7 @@ class MemoryDeployment:
                 types=self.types,
                 now=ports.clock,
                 random=self.random.randbytes,
+                direct=self.make_direct(ports),
             )
         )
 
@@ -209,9 +230,7 @@ class MemoryDeployment:
         return {**self.definitions.workers[worker].environment, **self._settings}
 
     def make_relay(self, ports: Ports) -> Relay:
-        lanes: dict[str, dict[str, str]] = {
-            queue.name: {lane: lane_name(queue.name, lane) for lane in queue.lane_names} for queue in self.definitions.queues.values()
-        }
+        lanes = {queue.name: self.lanes(queue) for queue in self.definitions.queues.values()}
         return Relay(queues=ports.queues, lanes=lanes, set_aside=SET_ASIDE, clock=ports.clock, log=self.log)
 
     def make_worker(self, ports: Ports, name: str) -> Worker:
@@ -220,6 +239,7 @@ class MemoryDeployment:
             store=ports.store,
             bodies=ports.bodies,
             queues=ports.queues,
+            quarantine=self.make_quarantine(ports),
             tools=self.make_tools(ports, name),
             keep=self.definitions.keep,
             clock=ports.clock,
@@ -245,10 +265,18 @@ class MemoryDeployment:
         return recount_job(queue, since, self.definitions.queues[OPERATIONS], now=now)
 
     def make_dead_letters(self, ports: Ports) -> DeadLetters:
-        quarantine = Quarantine(lambda: ports.bucket, "memory")
         return DeadLetters(
-            store=ports.store, queues=ports.queues, quarantine=quarantine, keep=self.definitions.keep, clock=ports.clock, log=self.log
+            store=ports.store,
+            queues=ports.queues,
+            quarantine=self.make_quarantine(ports),
+            keep=self.definitions.keep,
+            clock=ports.clock,
+            log=self.log,
         )
+
+    @staticmethod
+    def make_quarantine(ports: Ports) -> Quarantine:
+        return Quarantine(lambda: ports.bucket, "memory")
 
     def make_observer(self, ports: Ports) -> Observer:
         return Observer(dynamodb=ports.items, table="memory", bodies=ports.bodies, clock=ports.clock, log=self.log)
@@ -318,17 +346,17 @@ class MemoryDeployment:
         for queue in self.definitions.queues.values():
             worker = self.make_worker(self.ports, queue.worker)
             milliseconds = self.definitions.workers[queue.worker].timeout * 1000
-            for lane in queue.lane_names:
+            for name in self.lanes(queue).values():
                 if self.states.get(queue.name).paused:
                     continue
                 self._requests += 1
                 function = partial(worker.handle, request_id=f"request-{self._requests}", remaining_milliseconds=milliseconds)
-                received += self.consume(lane_name(queue.name, lane), queue.batch_size, function)
+                received += self.consume(name, queue.batch_size, function)
         return received
 
     def run_dead_letters(self) -> int:
         function = self.make_dead_letters(self.ports).handle
-        return sum(self.consume(dead_letters_name(queue), DEAD_LETTERS_BATCH, function) for queue in self.definitions.queues)
+        return sum(self.consume(name, DEAD_LETTERS_BATCH, function) for name in self._dead_letters)
 
     def run_ticker(self) -> None:
         self.make_ticker(self.ports).tick()
@@ -373,12 +401,12 @@ class MemoryDeployment:
     def _next_moment(self) -> datetime:
         """When something can happen next: a message shows, or the ticker has a job to look after."""
         lanes = [
-            lane_name(queue.name, lane)
+            name
             for queue in self.definitions.queues.values()
-            for lane in queue.lane_names
+            for name in self.lanes(queue).values()
             if not self.states.get(queue.name).paused
         ]
-        names = [*lanes, *map(dead_letters_name, self.definitions.queues)]
+        names = [*lanes, *self._dead_letters]
         moments = [moment for name in names if (moment := self.sqs.next_visible_at(name)) is not None]
         looks = [
             job.created_at + WALK_BEHIND if job.attention_at is None else job.attention_at - PROMOTE_AHEAD

@@ -1,7 +1,8 @@
-"""SQS in memory: standard queues with the rules that a job queue meets, behind the calls of boto3's SQS client.
+"""SQS in memory: standard and FIFO queues with the rules that a job queue meets, behind the calls of boto3's SQS client.
 
 Delay of at most 900 seconds, visibility timeout, at most 12 hours hidden, receive counts, the move to a dead-letter queue, expiry,
-and receipt handles that only the latest receive makes good. Nothing is random: where SQS promises no order, `shuffle` decides.
+and receipt handles that only the latest receive makes good. A queue whose name ends in `.fifo` is a FIFO queue, its deduplication by
+group. Nothing is random: where SQS promises no order, `shuffle` decides.
 Facts are from the Amazon SQS Developer Guide and API Reference unless said otherwise.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from jobline.queue import FIFO
 from jobline.times import to_milliseconds
 
 LONGEST_DELAY: Final = 900
@@ -23,6 +25,8 @@ LONGEST_HIDING: Final = timedelta(hours=12)
 RETENTION: Final = timedelta(days=14)
 """Counted from the first send, in the dead-letter queue too ("Setting-up dead-letter queue retention")."""
 MOST_ENTRIES: Final = 10
+DEDUPLICATION: Final = timedelta(minutes=5)
+"""Within which a FIFO queue takes a deduplication id once ("Exactly-once processing in Amazon SQS")."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class StoredMessage:
     receives: int = 0
     handle: str | None = None
     """The receipt handle of the last receive: no other one deletes the message."""
+    group: str | None = None
+    deduplication_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +55,14 @@ class StoredQueue:
     most_receives: int | None = None
     dead_letters: str | None = None
     messages: list[StoredMessage] = field(default_factory=list)
+    fifo: bool = False
+    taken: dict[tuple[str, str], StoredMessage] = field(default_factory=dict)
+    """The last message of each group and deduplication id, whether it is still there or not."""
+
+    def unlocked(self, now: datetime) -> list[StoredMessage]:
+        """The visible messages; of a FIFO queue not those of a group of which one is hidden ("FIFO queue delivery logic")."""
+        locked = {message.group for message in self.messages if message.visible_at > now} if self.fifo else set()
+        return [message for message in self.messages if message.visible_at <= now and message.group not in locked]
 
 
 class MemoryQueues:
@@ -67,35 +81,48 @@ class MemoryQueues:
     def create(
         self, name: str, *, visibility: timedelta = timedelta(seconds=30), most_receives: int | None = None, dead_letters: str | None = None
     ) -> None:
-        self.queues[name] = StoredQueue(visibility, most_receives, dead_letters)
+        self.queues[name] = StoredQueue(visibility, most_receives, dead_letters, fifo=name.endswith(FIFO))
 
     # ------------------------------------------------------------------------------------------------ the client's calls
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
-        """Takes up to ten messages; an entry whose delay is out of bounds fails by itself."""
+        """Takes up to ten messages; an entry that the queue cannot take fails by itself."""
         queue = self._queue(QueueUrl, "SendMessageBatch")
         _check_entries(Entries, "SendMessageBatch")
         taken, failed = [], []
         for entry in Entries:
-            delay = entry.get("DelaySeconds", 0)
-            if not 0 <= delay <= LONGEST_DELAY:
-                reason = f"Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <= 900."
-                failed.append({"Id": entry["Id"], "SenderFault": True, "Code": "InvalidParameterValue", "Message": reason})
-                continue
-            self.sent += 1
-            now = self.clock()
-            message = StoredMessage(f"message-{self.sent}", entry["MessageBody"], now, now + timedelta(seconds=delay))
-            queue.messages.append(message)
-            taken.append({"Id": entry["Id"], "MessageId": message.id})
+            refused = _refused_in_fifo(entry) if queue.fifo else _refused(entry)
+            if refused is not None:
+                failed.append({"Id": entry["Id"], "SenderFault": True, "Code": refused[0], "Message": refused[1]})
+            else:
+                taken.append({"Id": entry["Id"], "MessageId": self._take(queue, entry).id})
         return {"Successful": taken, "Failed": failed}
+
+    def _take(self, queue: StoredQueue, entry: dict[str, Any]) -> StoredMessage:
+        """The message of an entry, or of a FIFO queue the one that it took with this deduplication id lately."""
+        now = self.clock()
+        group, deduplication_id = entry.get("MessageGroupId"), entry.get("MessageDeduplicationId")
+        before = queue.taken.get((group or "", deduplication_id or "")) if queue.fifo else None
+        if before is not None and before.sent_at + DEDUPLICATION > now:
+            return before
+        self.sent += 1
+        due = now + timedelta(seconds=entry.get("DelaySeconds", 0))
+        message = StoredMessage(
+            f"message-{self.sent}", entry["MessageBody"], now, due, group=group if queue.fifo else None, deduplication_id=deduplication_id
+        )
+        queue.messages.append(message)
+        if queue.fifo:
+            queue.taken[group or "", deduplication_id or ""] = message
+        return message
 
     def receive_message(self, *, QueueUrl: str, MaxNumberOfMessages: int = 1, **_: Any) -> dict[str, Any]:
         """Up to so many visible messages, which are hidden from now on; those out of receives go to the dead-letter queue."""
         queue = self._queue(QueueUrl, "ReceiveMessage")
         now = self.clock()
         queue.messages = [message for message in queue.messages if message.sent_at + self.retention > now]
-        visible = [message for message in queue.messages if message.visible_at <= now]
-        self._shuffle(visible)
+        visible = queue.unlocked(now)
+        if not queue.fifo:
+            self._shuffle(visible)
         received: list[dict[str, Any]] = []
         for message in visible:
             if len(received) == MaxNumberOfMessages:
@@ -176,7 +203,13 @@ class MemoryQueues:
 
     def next_visible_at(self, name: str) -> datetime | None:
         """When the next message of a queue can be received; a moment that has passed means now."""
-        return min((message.visible_at for message in self.queues[name].messages), default=None)
+        queue = self.queues[name]
+        if not queue.fifo:
+            return min((message.visible_at for message in queue.messages), default=None)
+        shown: dict[str | None, datetime] = {}  # when nothing of the group is hidden any more
+        for message in queue.messages:
+            shown[message.group] = max(message.visible_at, shown.get(message.group, message.visible_at))
+        return min(shown.values(), default=None)
 
     def _queue(self, url: str, operation: str) -> StoredQueue:
         name = url.rsplit("/", 1)[-1]
@@ -188,7 +221,31 @@ class MemoryQueues:
 
 def _shown(message: StoredMessage) -> dict[str, Any]:
     attributes = {"ApproximateReceiveCount": str(message.receives), "SentTimestamp": str(to_milliseconds(message.sent_at))}
+    if message.group is not None:
+        attributes |= {"MessageGroupId": message.group, "MessageDeduplicationId": message.deduplication_id or ""}
     return {"MessageId": message.id, "ReceiptHandle": message.handle, "Body": message.body, "Attributes": attributes}
+
+
+def _refused(entry: dict[str, Any]) -> tuple[str, str] | None:
+    """The code and text of a standard queue's refusal of an entry, if it refuses it."""
+    delay = entry.get("DelaySeconds", 0)
+    if not 0 <= delay <= LONGEST_DELAY:
+        reason = "DelaySeconds must be >= 0 and <= 900."
+        return "InvalidParameterValue", f"Value {delay} for parameter DelaySeconds is invalid. Reason: {reason}"
+    if "MessageDeduplicationId" in entry:
+        return "InvalidParameterValue", "The request includes a parameter that is not valid for this queue type."
+    return None
+
+
+def _refused_in_fifo(entry: dict[str, Any]) -> tuple[str, str] | None:
+    """The same for a FIFO queue without content-based deduplication."""
+    if entry.get("DelaySeconds", 0):
+        reason = "The request include parameter that is not valid for this queue type."
+        return "InvalidParameterValue", f"Value {entry['DelaySeconds']} for parameter DelaySeconds is invalid. Reason: {reason}"
+    for parameter in ("MessageGroupId", "MessageDeduplicationId"):
+        if not entry.get(parameter):
+            return "MissingParameter", f"The request must contain the parameter {parameter}."
+    return None
 
 
 def _check_entries(entries: list[dict[str, Any]], operation: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -13,18 +13,26 @@ from jobline.aws import aws_errors, is_transient
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-LONGEST_HIDING = timedelta(hours=12)
-"""SQS keeps a message hidden for 12 hours in all (ChangeMessageVisibility, Amazon SQS API reference)."""
+LONGEST_HIDING = timedelta(hours=11, minutes=30)
+"""SQS keeps a message hidden for 12 hours in all, counted from its receive, and refuses more (ChangeMessageVisibility, Amazon SQS API
+reference): what the invocation has taken since then must fit in too."""
 BATCH = 10
 """Entries per SendMessageBatch (Amazon SQS quotas)."""
 
 
+FIFO: Final = ".fifo"
+"""What the names of FIFO queues, and of no others, end with (CreateQueue, Amazon SQS API reference)."""
+
+
 class Sending(NamedTuple):
-    """One message to send: its body, when it should become visible, and SQS's fairness group."""
+    """One message to send: its body, when it should become visible, and its message group: order in a FIFO queue, else fairness."""
 
     body: str
     delay_seconds: int = 0
+    """A FIFO queue takes none."""
     group: str | None = None
+    deduplication_id: str | None = None
+    """For a FIFO queue: it takes a message with the same one only once in five minutes."""
 
 
 class Hiding(NamedTuple):
@@ -52,9 +60,13 @@ class Queues:
         """
         entries: list[Any] = []
         for number, sending in enumerate(sendings):
-            entry = {"Id": str(number), "MessageBody": sending.body, "DelaySeconds": sending.delay_seconds}
+            entry: dict[str, Any] = {"Id": str(number), "MessageBody": sending.body}
             if sending.group is not None:
                 entry["MessageGroupId"] = sending.group
+            if name.endswith(FIFO):
+                entry["MessageDeduplicationId"] = sending.deduplication_id
+            else:
+                entry["DelaySeconds"] = sending.delay_seconds
             entries.append(entry)
         with aws_errors("sending to SQS"):
             answer = self._sqs.send_message_batch(QueueUrl=self.url(name), Entries=entries)
@@ -62,7 +74,7 @@ class Queues:
         return [str(number) in sent for number in range(len(sendings))]
 
     def hide(self, name: str, receipt_handle: str, until: datetime, now: datetime) -> bool:
-        """Hides a received message until a moment (at most 12 hours); whether SQS took it.
+        """Hides a received message until a moment (at most 11 ½ hours); whether SQS took it.
 
         Nothing may depend on it (R29), so a failure is an answer and not an error; a programming error still raises.
         """
@@ -96,7 +108,7 @@ class Queues:
 def _hiding_seconds(until: datetime, now: datetime) -> int:
     if until <= now:
         return 0
-    return min(min(until - now, LONGEST_HIDING) // timedelta(seconds=1) + 1, 43_200)
+    return min(until - now, LONGEST_HIDING) // timedelta(seconds=1) + 1
 
 
 def _message_is_gone(error: Exception) -> bool:

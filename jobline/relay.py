@@ -1,4 +1,4 @@
-"""The relay: reads the table's stream and is the only sender of messages.
+"""The relay: reads the table's stream and sends the messages; the only sender, but for ordered and low-latency queues.
 
 A write that needs a message adds one to the record's `dispatch` (or `resend`); the relay sees it grow and sends. A transient
 failure goes back to the stream, which repeats from there; only a change that can never be sent is set aside, and it blocks nobody.
@@ -13,11 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from jobline import records
+from jobline.addressing import addressed
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.job import LONGEST_MESSAGE_DELAY, Job, Status
-from jobline.lanes import lane_of
 from jobline.log import Log
-from jobline.message import Message
 from jobline.queue import BATCH, Queues, Sending
 
 
@@ -95,8 +94,7 @@ class Relay:
         lanes = self._lanes.get(after.queue)
         if not lanes:
             raise Unsendable(f"job {after.id} is of queue {after.queue!r}, which this deployment does not have")
-        body = Message(id=after.id, queue=after.queue, dispatch=after.dispatch, timeout=after.timeout).encode()
-        return lanes[lane_of(after.priority, tuple(lanes))], Sending(body, delay_seconds(after, self._clock()), after.group)
+        return addressed(after, lanes, delay_seconds(after, self._clock()))
 
     def _flush(self, name: str, lane: list[_Pending]) -> list[str]:
         """Sends up to ten messages; the sequence numbers of those that SQS did not take."""

@@ -19,7 +19,7 @@ LARGEST_READ: Final = 2_500_000
 
 
 def replay(service: Service, job: Job, *, key: str | None, op: str) -> Answered:
-    """A new job with the payload, priority, limits, retry policy, tags, group and uniqueness of `job`, due now.
+    """A new job with the payload, priority, limits, retry policy, tags, group, ordering key and uniqueness of `job`, due now.
 
     With an idempotency key, the same key again names the same new job; keys of other replays and of enqueue requests are others.
     Raises Conflict when the queue is no longer defined, InvalidJob when today's queue or type would not take the request, and
@@ -38,6 +38,7 @@ def replay(service: Service, job: Job, *, key: str | None, op: str) -> Answered:
         expires_in=job.expires_in,
         idempotency_key=None if key is None else f"replay of {job.id} by {_checked(key)}",
         group=job.group,
+        ordering_key=job.ordering_key if service.definitions.queues[job.queue].ordered else None,
         tags=job.tags,
         unique=None if job.unique is None else stored_unique(job.unique),
         hash=hashlib.sha256(f"replay of {job.id}".encode()).hexdigest()[:32],

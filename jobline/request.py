@@ -51,6 +51,7 @@ class EnqueueRequest:
     """Seconds from now."""
     idempotency_key: str | None = None
     group: str | None = None
+    ordering_key: str | None = None
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
     internal: bool = False
@@ -112,6 +113,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
     timeout = request.timeout or kind.timeout or queue.timeout
     wrong = [] if request.is_apart else [*kind.misfits(request.payload, "/payload")]
     wrong += _time_problems(request, queue, timeout, definitions, due, now)
+    wrong += _order_problems(request, queue, due, now)
     if wrong:
         raise InvalidJob.of(wrong)
     retry = _effective_retry(request, kind, queue)
@@ -131,6 +133,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         payload=request.payload_text,
         tags=request.tags,
         group=request.group,
+        ordering_key=(request.ordering_key or queue.name) if queue.ordered else None,
         traceparent=request.traceparent,
         unique=None if request.unique is None else msgspec.json.encode(request.unique).decode(),
         request_hash=request.hash or None,
@@ -180,11 +183,23 @@ def _time_problems(
         wrong.append(FieldProblem("/timeout", f"is {timeout} s, but a job of worker {queue.worker!r} may take at most {longest} s"))
     if due - now > LONGEST_DELAY:
         wrong.append(FieldProblem("/scheduled_at", "must be at most 1 year from now"))
-    if queue.ordered and due > now:
-        wrong.append(FieldProblem("/delay" if request.delay else "/scheduled_at", f"is refused by the ordered queue {queue.name!r}"))
     if request.expires_in is not None and due >= now + request.expires_in * _SECOND:
         wrong.append(FieldProblem("/expires_in", "ends before the job is due"))
     return wrong
+
+
+def _order_problems(request: EnqueueRequest, queue: Queue, due: datetime, now: datetime) -> list[FieldProblem]:
+    """What an ordered queue cannot keep order with, and what only an ordered queue takes."""
+    if not queue.ordered:
+        not_here = f"is for ordered queues; queue {queue.name!r} is none"
+        return [] if request.ordering_key is None else [FieldProblem("/ordering_key", not_here)]
+    refused = {
+        "delay" if request.delay else "scheduled_at": due > now,
+        "priority": request.priority != DEFAULT_PRIORITY,
+        "group": request.group is not None,
+    }
+    reason = f"is refused by the ordered queue {queue.name!r}: its jobs run in the order in which they came"
+    return [FieldProblem(f"/{field}", reason) for field, wrong in refused.items() if wrong]
 
 
 def _effective_retry(request: EnqueueRequest, kind: TypeInfo, queue: Queue) -> RetryPolicy:

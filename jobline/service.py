@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from jobline import ids, transitions
 from jobline.cursors import Cursor
 from jobline.definitions import Definitions, Queue
+from jobline.direct import Direct
 from jobline.documents import short_document, whole_document
 from jobline.enqueueing import Enqueueing, Found
 from jobline.errors import AmbiguousId, Conflict, JobNotFound, NotFound, Unavailable
@@ -58,6 +59,8 @@ class Service:
     now: Callable[[], datetime]
     random: Callable[[int], bytes]
     """So many random bytes (`os.urandom`)."""
+    direct: Direct
+    """Sends what the relay alone must not."""
     sleep: Callable[[float], None] = time.sleep
     """Waits so many seconds."""
 
@@ -72,7 +75,13 @@ class Service:
     def enqueueing(self) -> Enqueueing:
         """What makes jobs of requests, over the same table, bodies, definitions, clock and chance."""
         return Enqueueing(
-            store=self.store, bodies=self.bodies, definitions=self.definitions, types=self.types, now=self.now, random=self.random
+            store=self.store,
+            bodies=self.bodies,
+            definitions=self.definitions,
+            types=self.types,
+            now=self.now,
+            random=self.random,
+            direct=self.direct,
         )
 
     def find(self, id: str, *, queue: str | None = None) -> Job:
@@ -171,6 +180,7 @@ class Service:
             "batch_size": queue.batch_size,
             "lanes": queue.lane_names,
             "ordered": queue.ordered,
+            "low_latency": queue.low_latency,
             "max_attempts": queue.max_attempts,
             "retry": queue.retry,
             "timeout": queue.timeout,

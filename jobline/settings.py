@@ -60,7 +60,7 @@ class Settings:
 
     @property
     def lanes(self) -> dict[str, dict[str, str]]:
-        """SQS queue name by queue and lane: `{"emails": {"high": …, "normal": …, "low": …}}`."""
+        """SQS queue name by queue and lane (`{"emails": {"high": …, "normal": …, "low": …}}`) of the queues that this function sends to."""
         try:
             return msgspec.json.decode(self._read(LANES), type=dict[str, dict[str, str]])
         except msgspec.MsgspecError as error:

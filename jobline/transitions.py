@@ -161,7 +161,7 @@ def lose(job: Job, *, now: datetime, keep: Retention, over_since: datetime, disp
     if ended is not None:
         return _write("lose", when, ended.set, remove=ended.remove, note=note, job=job)
     fields = {"status": Status.FAILED, "solo": True, "scheduled_at": now, "error": LOST_LEASE_ERROR, **_watched(job, now + WATCH_GRACE)}
-    return _write("lose", when, fields, add={"dispatch": 1}, remove=(*_LEASE, "ttl"), note=note, job=job)
+    return _write("lose", when, fields, add=_new_message(job), remove=(*_LEASE, "ttl"), note=note, job=job)
 
 
 LOST_LEASE_ERROR = "WorkerLost: the worker ended without finishing this job (killed, out of memory, or timed out)"
@@ -198,13 +198,10 @@ def fail(
     keep: Retention,
     retryable: bool = True,
     cause: Cause = "failed",
-    ordered: bool = False,
 ) -> Write:
     """Record a failed attempt, by its `cause`.
 
     It is `cancelled` if that was requested, `dead` when no attempt is left, else `failed` until `now + delay`.
-
-    On an ordered queue the message stays the head of its group, so the dispatch stays too (R28).
     """
     attempts = job.attempts + (0 if alone else 1)
     error = clip_error(error)
@@ -214,8 +211,7 @@ def fail(
         ending = _ending(job, Status.CANCELLED if job.cancel_requested else Status.DEAD, now, keep)
         return _write("fail", when, ending.set | {"attempts": attempts, "error": error}, remove=ending.remove, note=note, job=job)
     fields = _waiting(job, now + delay, now, short=Status.FAILED, long=Status.FAILED) | {"attempts": attempts, "error": error}
-    add = {} if ordered else {"dispatch": 1}
-    return _write("fail", when, fields, add=add, remove=(*_LEASE, "solo", "ttl"), note=note, job=job)
+    return _write("fail", when, fields, add=_new_message(job), remove=(*_LEASE, "solo", "ttl"), note=note, job=job)
 
 
 def snooze(job: Job, *, now: datetime, delay: timedelta, alone: bool, keep: Retention, cap: int = MAX_SNOOZES) -> Write:
@@ -229,7 +225,7 @@ def snooze(job: Job, *, now: datetime, delay: timedelta, alone: bool, keep: Rete
             fields["error"] = f"SnoozedTooOften: snoozed {cap} times without an end"
         return _write("snooze", when, fields, remove=ending.remove, note=note, job=job)
     fields = _waiting(job, now + delay, now, short=Status.PENDING, long=Status.SCHEDULED)
-    add = {"dispatch": 1, "snoozes": 1} | ({"attempts": -1} if alone else {})
+    add = {"snoozes": 1} | _new_message(job) | ({"attempts": -1} if alone else {})
     return _write("snooze", when, fields, add=add, remove=(*_LEASE, "ttl"), note=note, job=job)
 
 
@@ -243,7 +239,7 @@ def go_on(job: Job, *, now: datetime, alone: bool, keep: Retention, cap: int = M
             fields["error"] = f"ContinuedTooOften: went on {cap} times without an end"
         return _write("continue", when, fields, remove=ending.remove)
     fields = {"status": Status.PENDING, "scheduled_at": now, **_watched(job, now + WATCH_GRACE)}
-    add = {"dispatch": 1, "continued": 1} | ({"attempts": -1} if alone else {})
+    add = {"continued": 1} | _new_message(job) | ({"attempts": -1} if alone else {})
     return _write("continue", when, fields, add=add, remove=(*_LEASE, "ttl"))
 
 
@@ -454,9 +450,14 @@ def _watched(job: Job, at: datetime) -> dict[str, Any]:
     return {"attention": attention_partition(job.queue, "open", job.id), "attention_at": min(at, job.expires_at)}
 
 
+def _new_message(job: Job) -> dict[str, int]:
+    """What asks the relay for a new message. A job of an ordered queue keeps the one that it has, and so its place (R28)."""
+    return {} if job.ordered else {"dispatch": 1}
+
+
 def _waiting(job: Job, due: datetime, now: datetime, *, short: Status, long: Status) -> dict[str, Any]:
-    """Wait until `due`; who delivers is fixed here and by nobody's clock later (R2)."""
-    if due - now <= LONGEST_MESSAGE_DELAY:
+    """Wait until `due`; who delivers is fixed here and by nobody's clock later (R2). An ordered job's message waits in SQS all the time."""
+    if job.ordered or due - now <= LONGEST_MESSAGE_DELAY:
         # A job that is late already is not overdue again at once: its new message has just been asked for.
         return {"status": short, "scheduled_at": due, **_watched(job, max(due, now) + WATCH_GRACE)}
     return {"status": long, "scheduled_at": due, **_watched(job, due)}

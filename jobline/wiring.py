@@ -90,8 +90,10 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
     from jobline.children import Children
     from jobline.context import Toolbox
     from jobline.definitions import Definitions
+    from jobline.direct import Direct
     from jobline.enqueueing import Enqueueing
     from jobline.payloads import Bodies
+    from jobline.quarantine import Quarantine
     from jobline.queue import Queues
     from jobline.registry import Registry
     from jobline.settings import Settings
@@ -105,7 +107,16 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
     declared = definitions.workers[settings.worker]
     store = JobStore(clients.dynamodb, settings.table)
     bodies = Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket)
-    enqueueing = Enqueueing(store=store, bodies=bodies, definitions=definitions, types=Types.baked(), now=utc_now, random=os.urandom)
+    queues = Queues(clients.sqs, settings.queue_url_base)
+    enqueueing = Enqueueing(
+        store=store,
+        bodies=bodies,
+        definitions=definitions,
+        types=Types.baked(),
+        now=utc_now,
+        random=os.urandom,
+        direct=Direct(queues=lambda: queues, lanes=settings.lanes, clock=utc_now, log=log),
+    )
     tools: Toolbox = (make_tools or Toolbox)(
         client=lambda service: boto3.client(service, config=HANDLER_CALLS),  # type: ignore[call-overload]
         stage=settings.stage,
@@ -119,7 +130,8 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
         registry=Registry.discover(package),
         store=store,
         bodies=bodies,
-        queues=Queues(clients.sqs, settings.queue_url_base),
+        queues=queues,
+        quarantine=Quarantine(lambda: clients.s3, settings.bucket),
         tools=tools,
         keep=definitions.keep,
         clock=utc_now,

@@ -21,9 +21,11 @@ from jobline.context import Context, Toolbox
 from jobline.endings import BodyStore, Endings
 from jobline.errors import CorruptRecord, InvalidMessage
 from jobline.finishes import Change, Finishes
-from jobline.job import Job
+from jobline.job import WAITING, Job
 from jobline.lease import HeldLease
 from jobline.log import Log
+from jobline.ordered import OrderedBatch, is_ordered
+from jobline.quarantine import Quarantine
 from jobline.queue import Hiding, Queues
 from jobline.registry import Registry
 from jobline.store import Store
@@ -71,6 +73,7 @@ class Worker:
         keep: Keep,
         clock: Callable[[], datetime],
         uniform: Callable[[float, float], float],
+        quarantine: Quarantine,
         log: Log,
         handler_log: Any,
         threads: Callable[[str], int] = lambda queue: 1,
@@ -81,6 +84,7 @@ class Worker:
         self._store = store
         self._bodies = bodies
         self._queues = queues
+        self._quarantine = quarantine
         self._tools = tools
         self._keep = keep
         self._clock = clock
@@ -104,6 +108,15 @@ class Worker:
             log=self._log,
             stale=lambda: invocation.count("stale"),
         )
+        if is_ordered(event):
+            self._ordered_batch(invocation, finishes).handle(event["Records"])
+        else:
+            self._run_batch(event, invocation, finishes)
+        if invocation.endings:
+            self._log.info("batch", **invocation.endings)
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in dict.fromkeys(invocation.kept)]}
+
+    def _run_batch(self, event: Mapping[str, Any], invocation: Invocation, finishes: Finishes) -> None:
         deliveries = self._deliveries(event, invocation)
         held, suspects = self._claim(deliveries, invocation, alone=len(event["Records"]) == 1)
         self._hold_messages(held)
@@ -112,9 +125,24 @@ class Worker:
         finally:
             finishes.flush()
         self._run_suspects(suspects, invocation, finishes)
-        if invocation.endings:
-            self._log.info("batch", **invocation.endings)
-        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in dict.fromkeys(invocation.kept)]}
+
+    def _ordered_batch(self, invocation: Invocation, finishes: Finishes) -> OrderedBatch:
+        def run(held: Held) -> None:
+            self._hold_messages([held])
+            self._run(held, invocation, finishes)
+
+        return OrderedBatch(
+            claims=invocation.claims,
+            queues=self._queues,
+            quarantine=self._quarantine,
+            clock=self._clock,
+            log=self._log,
+            kept=invocation.kept,
+            fits=lambda timeout: self._fits(min(timeout, invocation.longest_attempt), invocation.ends_at),
+            take=lambda delivery: self._take(delivery, invocation, alone=True),
+            settle=lambda delivery, verdict: self._settle(delivery, verdict, invocation),
+            run=run,
+        )
 
     # ------------------------------------------------------------------------------------------------ claim
 
@@ -272,11 +300,17 @@ class Worker:
 
         def settle(after: Job | None) -> None:
             self._endings.discard_unnamed(held, after, put_away)
-            superfluous = after is None or after.over or after.dispatch != held.delivery.message.dispatch
-            if not superfluous:
-                invocation.kept.append(held.delivery.message_id)
+            delivery = held.delivery
+            superfluous = after is None or after.over or after.dispatch != delivery.message.dispatch
+            waits = after is not None and after.status in WAITING
+            invocation.count(str(after.status) if after is not None and (superfluous or waits) else "unfinished")
+            if superfluous or after is None:
+                return
+            invocation.kept.append(delivery.message_id)
+            if waits:  # in its place, as a job of an ordered queue does
+                self._queues.hide(delivery.queue_name, delivery.receipt_handle, min(after.scheduled_at, after.expires_at), self._clock())
+            else:
                 invocation.unwritten = True
-            invocation.count(str(after.status) if after is not None and superfluous else "unfinished")
 
         if isinstance(ending, Failed):
             self._log.warning("attempt failed", job=held.job.id, type=held.job.type, attempt=held.job.attempts, error=ending.error[:300])

@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from functions.api.routes import Api
 from jobline.definitions import Definitions, Queue, Worker
+from jobline.direct import Direct
 from jobline.memory import MemoryStore
+from jobline.memory_queues import MemoryQueues
 from jobline.operations import Operations
 from jobline.payloads import Bodies
+from jobline.queue import Queues
 from jobline.retry import RetryPolicy
 from jobline.selection import Purge, Redrive
 from jobline.service import Service
@@ -66,6 +69,8 @@ TYPES = Types(
         },
     },
 )
+
+LANES = {"letters": {"normal": "letters.fifo"}}
 
 
 def event(name: str) -> dict[str, Any]:
@@ -116,7 +121,9 @@ class NoBodies(Bodies):
 class Client:
     """One client of an API over `store`, at a clock that only the test moves."""
 
-    def __init__(self, store: Store | None = None, bodies: Bodies | None = None, **service: Any) -> None:
+    def __init__(
+        self, store: Store | None = None, bodies: Bodies | None = None, lanes: Mapping[str, Mapping[str, str]] = LANES, **service: Any
+    ) -> None:
         self.store: Any = MemoryStore() if store is None else store
         self.now = NOW
         self.log = Logged()
@@ -124,11 +131,17 @@ class Client:
         self._requests = 0
         given: dict[str, Any] = {"definitions": DEFINITIONS, "types": TYPES, "read_stats": self._stats}
         given |= {"store": self.store, "bodies": bodies or NoBodies(), "now": lambda: self.now, "random": self._random}
-        given |= {"sleep": self.pass_time} | service
+        self.sqs = MemoryQueues(lambda: self.now)
+        self.sqs.create("letters.fifo")
+        given |= {"sleep": self.pass_time, "direct": self._direct(lanes)} | service
         self.service = Service(**given)
         self.paused: set[str] = set()
         operations = Operations(enqueueing=self.service.enqueueing, switch=self._switch, read_paused=lambda queues: self.paused)
         self.api = Api(self.service, operations, stage="test", log=self.log)
+
+    def _direct(self, lanes: Mapping[str, Mapping[str, str]]) -> Direct:
+        """Sends into `self.sqs`, whose queues `lanes` names."""
+        return Direct(queues=lambda: Queues(cast(Any, self.sqs), "memory:///"), lanes=lanes, clock=lambda: self.now, log=self.log)
 
     def _switch(self, queue: str, paused: bool) -> None:
         (self.paused.add if paused else self.paused.discard)(queue)

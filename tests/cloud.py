@@ -21,7 +21,7 @@ from moto.dynamodb.models import dynamodb_backends
 
 from jobline.context import Toolbox
 from jobline.creation import ABSENT, new_record
-from jobline.dead_letters import DeadLetters, Quarantine
+from jobline.dead_letters import DeadLetters
 from jobline.definitions import Definitions, Queue
 from jobline.definitions import Worker as WorkerDefinition
 from jobline.errors import Unavailable
@@ -30,6 +30,7 @@ from jobline.job_type import JobType
 from jobline.log import Silence
 from jobline.observer import Observer
 from jobline.payloads import Bodies
+from jobline.quarantine import Quarantine
 from jobline.queue import Queues
 from jobline.queue_states import QueueStates
 from jobline.registry import Registry
@@ -115,6 +116,7 @@ class Cloud:
             store=store,
             bodies=self.bodies,
             queues=queues,
+            quarantine=Quarantine(lambda: s3, "bodies"),
             tools=Toolbox(client=client, stage="test", bucket="bodies", settings={}, secrets={}, clock=utc_now),
             keep=definitions.keep,
             clock=utc_now,

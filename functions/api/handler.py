@@ -7,8 +7,10 @@ from typing import Any
 
 from functions.api.routes import Api
 from jobline.definitions import Definitions
+from jobline.direct import Direct
 from jobline.operations import Operations
 from jobline.payloads import Bodies
+from jobline.queue import Queues
 from jobline.service import Service
 from jobline.settings import Settings
 from jobline.store import JobStore
@@ -37,6 +39,12 @@ def switch(queue: str, paused: bool) -> None:
     ask(clients.lambda_, settings.operations_function, queue, paused=paused)
 
 
+def queues() -> Queues:
+    """SQS, whose client only an ordered or low-latency queue needs."""
+    return Queues(clients.sqs, settings.queue_url_base)
+
+
+log = make_log()
 service = Service(
     store=JobStore(clients.dynamodb, settings.table),
     bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
@@ -45,9 +53,10 @@ service = Service(
     read_stats=read_stats,
     now=utc_now,
     random=os.urandom,
+    direct=Direct(queues=queues, lanes=settings.lanes, clock=utc_now, log=log),
 )
 operations = Operations(enqueueing=service.enqueueing, switch=switch, read_paused=read_paused)
-api = Api(service, operations, stage=settings.stage, log=make_log())
+api = Api(service, operations, stage=settings.stage, log=log)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 import os
 from typing import Any
 
-from jobline.dead_letters import DeadLetters, Quarantine
+from jobline.dead_letters import DeadLetters
 from jobline.definitions import Definitions
+from jobline.quarantine import Quarantine
 from jobline.queue import Queues
 from jobline.settings import Settings
 from jobline.store import JobStore

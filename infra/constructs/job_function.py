@@ -28,8 +28,9 @@ class JobFunction(Construct):
         environment: Mapping[str, str],
         timeout: Duration,
         memory: int = 512,
+        may_loop: bool = False,
     ) -> None:
-        """`environment` comes on top of what every function is told; `memory` is in MB."""
+        """`environment` comes on top of what every function is told; `memory` is in MB. `may_loop`: Lambda need not stop loops."""
         super().__init__(scope, construct_id)
         self.name = name
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
@@ -50,6 +51,7 @@ class JobFunction(Construct):
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
             timeout=timeout,
             memory_size=memory,
+            recursive_loop=lambda_.RecursiveLoop.ALLOW if may_loop else None,
             environment={
                 names.STAGE: settings.stage,
                 "POWERTOOLS_SERVICE_NAME": name,

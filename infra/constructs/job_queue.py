@@ -26,7 +26,10 @@ DEAD_LETTERS_AT_A_TIME: Final = 2
 
 
 class JobQueue(Construct):
-    """One standard queue per lane, all redriven to one dead-letter queue."""
+    """One standard queue per lane, all redriven to one dead-letter queue; or one FIFO queue without any, if the queue is ordered.
+
+    A dead-letter queue would take the head of a group away and let those behind it pass (PROTOCOL.md, R28).
+    """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, queue: Queue, settings: StageSettings, worker: JobFunction, dead_letters: JobFunction
@@ -35,20 +38,33 @@ class JobQueue(Construct):
         super().__init__(scope, construct_id)
         self._settings = settings
         self._queue = queue
-        self.dead_letters = self._sqs_queue("dead", hidden_for=dead_letters.timeout)
-        self.lanes: Mapping[Lane, sqs.Queue] = {lane: self._lane(lane, worker.timeout) for lane in queue.lane_names}
+        self.dead_letters = None if queue.ordered else self._sqs_queue("dead", hidden_for=dead_letters.timeout)
+        self.lanes: Mapping[Lane, sqs.Queue] = {
+            lane: self._lane(lane, worker.timeout, self.dead_letters) if self.dead_letters else self._ordered_lane(worker.timeout)
+            for lane in queue.lane_names
+        }
         self.mappings: Mapping[Lane, lambda_.EventSourceMapping] = {
             lane: self._feed(worker, lane_queue, batch_size=queue.batch_size, at_a_time=queue.lane_concurrency[lane])
             for lane, lane_queue in self.lanes.items()
         }
         """What delivers each lane to the worker; a pause switches them off."""
-        self._feed(dead_letters, self.dead_letters, batch_size=10, at_a_time=DEAD_LETTERS_AT_A_TIME)
+        if self.dead_letters:
+            self._feed(dead_letters, self.dead_letters, batch_size=10, at_a_time=DEAD_LETTERS_AT_A_TIME)
 
-    def _lane(self, lane: Lane, worker_timeout: Duration) -> sqs.Queue:
+    def _ordered_lane(self, worker_timeout: Duration) -> sqs.Queue:
+        """Its name is another lane's than a standard queue's: what turns a queue into the other kind makes a new resource of it."""
+        return self._sqs_queue(
+            "ordered",
+            hidden_for=worker_timeout,
+            redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
+            fifo=True,
+        )
+
+    def _lane(self, lane: Lane, worker_timeout: Duration, dead_letters: sqs.Queue) -> sqs.Queue:
         return self._sqs_queue(
             lane,
             hidden_for=worker_timeout,
-            dead_letter_queue=sqs.DeadLetterQueue(max_receive_count=MAX_RECEIVE_COUNT, queue=self.dead_letters),
+            dead_letter_queue=sqs.DeadLetterQueue(max_receive_count=MAX_RECEIVE_COUNT, queue=dead_letters),
             redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
         )
 
@@ -59,7 +75,14 @@ class JobQueue(Construct):
         hidden_for: Duration,
         dead_letter_queue: sqs.DeadLetterQueue | None = None,
         redrive_allow_policy: sqs.RedriveAllowPolicy | None = None,
+        fifo: bool = False,
     ) -> sqs.Queue:
+        # High throughput, so that a group has the 300 requests a second, not the queue (Amazon SQS Developer Guide, "FIFO throughput").
+        by_group = {
+            "fifo": True,
+            "deduplication_scope": sqs.DeduplicationScope.MESSAGE_GROUP,
+            "fifo_throughput_limit": sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
+        }
         return sqs.Queue(
             self,
             name,
@@ -69,6 +92,7 @@ class JobQueue(Construct):
             enforce_ssl=self._settings.tls_only,
             dead_letter_queue=dead_letter_queue,
             redrive_allow_policy=redrive_allow_policy,
+            **(by_group if fifo else {}),  # type: ignore[arg-type]
         )
 
     def _feed(self, function: JobFunction, source: sqs.Queue, *, batch_size: int, at_a_time: int) -> lambda_.EventSourceMapping:

@@ -109,6 +109,9 @@ def enqueue(
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again names the same job.", metavar="KEY")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="A tag to find the job by; may be given several times.")] = None,
     group: Annotated[str | None, typer.Option(help="Whose job it is: no group keeps the others waiting.", metavar="GROUP")] = None,
+    ordering_key: Annotated[
+        str | None, typer.Option(help="In an ordered queue: jobs with the same key run one after the other.", metavar="KEY")
+    ] = None,
     expires_in: Annotated[str | None, typer.Option(help="Do not start it later than this.", metavar="DURATION")] = None,
     retry: Annotated[str | None, typer.Option(help='Retry policy, such as {"backoff":"fixed","base_delay":5000}.', metavar="JSON")] = None,
     unique: Annotated[str | None, typer.Option(help="At most one job for this key at a time.", metavar="KEY")] = None,
@@ -136,6 +139,7 @@ def enqueue(
         "idempotency_key": idempotency_key,
         "tags": tag or None,
         "group": group,
+        "ordering_key": ordering_key,
         "expires_in": expires_in,
         "retry": None if retry is None else Raw(read_json(retry, "--retry")),
         "unique": said(key=unique, keys=unique_by or None, until=unique_until, on_conflict=on_conflict, **{"for": unique_for}) or None,

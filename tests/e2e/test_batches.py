@@ -23,6 +23,7 @@ from jobline.memory_items import MemoryItems
 from jobline.memory_queues import MemoryQueues
 from jobline.message import Message
 from jobline.payloads import Bodies
+from jobline.quarantine import Quarantine
 from jobline.queue import Queues, Sending
 from jobline.registry import Registry
 from jobline.store import JobStore, Store
@@ -79,6 +80,7 @@ class Bench:
             store=JobStore(client, self.table),
             bodies=Bodies(items, "bodies", lambda: items, "bodies"),
             queues=Queues(FaultyClient(self.sqs, self.faults), "memory:///"),  # type: ignore[arg-type]
+            quarantine=Quarantine(lambda: items, "bodies"),
             tools=Toolbox(client=lambda name: None, stage="test", bucket="", settings={}, secrets={}, clock=lambda: self.now),
             keep=lambda queue: KEEP,
             clock=lambda: self.now,

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from jobline.direct import Direct
 from jobline.enqueueing import Enqueued, Enqueueing
 from jobline.errors import Unavailable, UniqueConflict
 from jobline.local_stack import LocalStack
+from jobline.log import Silence
 from jobline.payloads import Bodies
 from jobline.request import parse_request
 from jobline.store import JobStore
@@ -27,7 +29,8 @@ AT_ONCE = 10
 def enqueueing(stack: LocalStack) -> Enqueueing:
     dynamodb, outputs, no_s3 = stack.client("dynamodb"), stack.outputs(), pytest.fail
     store, bodies = JobStore(dynamodb, outputs["TableName"]), Bodies(dynamodb, outputs["TableName"], no_s3, outputs["BucketName"])
-    return Enqueueing(store=store, bodies=bodies, definitions=DEFINITIONS, types=TYPES, now=utc_now, random=os.urandom)
+    direct = Direct(queues=pytest.fail, lanes={}, clock=utc_now, log=Silence())
+    return Enqueueing(store=store, bodies=bodies, definitions=DEFINITIONS, types=TYPES, now=utc_now, random=os.urandom, direct=direct)
 
 
 def ask_at_once(enqueueing: Enqueueing, unique: str) -> list[Enqueued | UniqueConflict]:

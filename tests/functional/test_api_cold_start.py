@@ -31,7 +31,13 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     asset = tmp_path_factory.mktemp("asset")
     (asset / "definitions.json").write_bytes(DEFINITIONS.to_json())
     (asset / "types.json").write_bytes(msgspec.json.encode(TYPES))
-    environment = {"LAMBDA_TASK_ROOT": str(asset), "JOBLINE_STAGE": "test", "JOBLINE_TABLE": "jobs", "JOBLINE_BUCKET": "bodies"}
+    environment = {
+        "LAMBDA_TASK_ROOT": str(asset),
+        "JOBLINE_STAGE": "test",
+        "JOBLINE_TABLE": "jobs",
+        "JOBLINE_BUCKET": "bodies",
+        "JOBLINE_LANES": "{}",
+    }
     environment |= {"AWS_DEFAULT_REGION": "eu-central-1", "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
     health = event("get_job") | {"rawPath": "/health"}
     done = subprocess.run(

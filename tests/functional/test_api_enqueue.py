@@ -196,7 +196,9 @@ def test_a_timeout_must_leave_the_workers_function_30_seconds(api: Client) -> No
         ({"tags": [5]}, "/tags/0", "must be 1 to 64 printable characters"),
         ({"unique": "x"}, "/unique", "must be an object"),
         ({"callback_url": "https://example.com"}, "/callback_url", "is not a known field"),
-        ({"ordering_key": "x"}, "/ordering_key", "is not a known field"),
+        ({"ordering_key": "x"}, "/ordering_key", "is for ordered queues; queue 'emails' is none"),
+        ({"ordering_key": ""}, "/ordering_key", "must be 1 to 128 visible ASCII characters"),
+        ({"ordering_key": "a" * 129}, "/ordering_key", "must be 1 to 128 visible ASCII characters"),
         ({"prioritty": 1}, "/prioritty", "is not a known field (did you mean 'priority'?)"),
         ({"a/b": 1}, "/a~1b", "is not a known field"),
         ({"payload": {"subject": "x"}}, "/payload/to", "is missing"),
@@ -204,6 +206,9 @@ def test_a_timeout_must_leave_the_workers_function_30_seconds(api: Client) -> No
         ({"payload": {"to": "x", "sizes": [1, 1.5]}}, "/payload/sizes/1", "must be an integer, not a number"),
         ({"payload": None}, "/payload", "must be an object, not null"),
         ({"queue": "letters", "delay": 5}, "/delay", "is refused by the ordered queue 'letters'"),
+        ({"queue": "letters", "scheduled_at": "2026-03-01T12:00:01Z"}, "/scheduled_at", "is refused by the ordered queue 'letters'"),
+        ({"queue": "letters", "priority": 1}, "/priority", "is refused by the ordered queue 'letters'"),
+        ({"queue": "letters", "group": "a"}, "/group", "is refused by the ordered queue 'letters'"),
     ],
 )
 def test_a_wrong_field_is_refused_in_one_line_that_names_it(api: Client, fields: dict[str, Any], pointer: str, detail: str) -> None:

@@ -35,6 +35,7 @@ def test_queues_are_listed_with_what_clients_may_know(api: Client) -> None:
         "batch_size": 1,
         "lanes": ["high", "normal", "low"],
         "ordered": False,
+        "low_latency": False,
         "max_attempts": 4,
         "retry": {"max_attempts": 4, "backoff": "exponential", "base_delay": 2000, "max_delay": 3600000, "jitter": 0.25},
         "timeout": 60,

@@ -56,6 +56,11 @@ def test_enqueue_sends_what_the_options_say(cli: Cli) -> None:
     }
 
 
+def test_enqueue_says_in_which_order_a_job_stands(cli: Cli) -> None:
+    assert cli("enqueue", "letters", "send_email", "--payload", '{"to":"x"}', "--ordering-key", "ada").code == 0
+    assert cli.api.last_body["ordering_key"] == "ada"
+
+
 def test_enqueue_leaves_to_the_api_what_no_option_says(cli: Cli) -> None:
     cli("enqueue", "images", "image_resize")
     assert cli.api.last_body == {"queue": "images", "type": "image_resize", "payload": {}}

@@ -108,15 +108,27 @@ def test_only_relay_and_observer_read_the_stream(stage: str) -> None:
     assert readers == {"relay", "observer"}
 
 
+def lanes(stage: str) -> set[str]:
+    return {name for name in resources(stage, "AWS::SQS::Queue") if name.startswith("Queues") and not name[:-8].endswith("dead")}
+
+
 @STAGES
-def test_only_the_relay_sends_and_to_nothing_but_lanes_and_what_it_sets_aside(stage: str) -> None:
+def test_the_relay_sends_to_lanes_and_what_it_sets_aside_and_whoever_enqueues_to_ordered_lanes_alone(stage: str) -> None:
     queues = resources(stage, "AWS::SQS::Queue")
+    ordered = {name for name, queue in queues.items() if "FifoQueue" in queue}
     for function in functions(stage):
         targets = {target for target, calls in allowed(stage, function, "sqs").items() if "SendMessage" in calls}
-        if function != "relay":
-            assert not targets
+        if function == "relay":
+            assert targets == lanes(stage) | {name for name in queues if name.startswith("SetAside")}
         else:
-            assert targets == {name for name in queues if "RedrivePolicy" in queues[name] or name.startswith("SetAside")}
+            assert targets == (ordered if function in {"api", *definitions(stage).workers} else set())
+
+
+@STAGES
+def test_only_workers_of_ordered_queues_put_messages_in_quarantine_beside_dead_letters(stage: str) -> None:
+    [bucket] = resources(stage, "AWS::S3::Bucket")
+    writers = {name for name in functions(stage) if "PutObject" in allowed(stage, name, "s3").get(f"{bucket}/quarantine/*", set())}
+    assert writers == {"dead_letters", *(queue.worker for queue in definitions(stage).queues.values() if queue.ordered)}
 
 
 @STAGES
@@ -131,7 +143,7 @@ def test_a_worker_receives_from_the_lanes_of_its_own_queues_alone(stage: str) ->
 @STAGES
 def test_dead_letters_receives_from_dead_letter_queues_alone_and_writes_to_quarantine_alone(stage: str) -> None:
     received = allowed(stage, "dead_letters", "sqs")
-    assert len(received) == len(definitions(stage).queues)
+    assert len(received) == sum(not queue.ordered for queue in definitions(stage).queues.values())
     assert all("dead" in target for target in received)
     [bucket] = resources(stage, "AWS::S3::Bucket")
     assert allowed(stage, "dead_letters", "s3") == {f"{bucket}/quarantine/*": {"PutObject"}}
@@ -147,13 +159,13 @@ def test_relay_and_ticker_never_touch_the_bucket_and_the_observer_only_deletes_b
 
 @STAGES
 def test_operations_alone_may_switch_the_mappings_of_lanes_and_not_of_its_own_queue(stage: str) -> None:
-    lanes = {
+    delivering = {
         name
         for name, mapping in resources(stage, "AWS::Lambda::EventSourceMapping").items()
-        if "RedrivePolicy" in resources(stage, "AWS::SQS::Queue").get(mapping["EventSourceArn"]["Fn::GetAtt"][0], {})
+        if mapping["EventSourceArn"]["Fn::GetAtt"][0] in lanes(stage)
     }
-    expected = {name for name in lanes if not name.startswith("Queuesoperations")}
-    assert lanes - expected
+    expected = {name for name in delivering if not name.startswith("Queuesoperations")}
+    assert delivering - expected
     for function in functions(stage):
         switched = {
             target.rpartition(":")[2]

@@ -27,19 +27,46 @@ BOTH = pytest.mark.parametrize("stage", ["dev", "local"])
 
 
 def lanes(stage: str) -> dict[str, dict[str, object]]:
-    return {name: queue for name, queue in resources(stage, "AWS::SQS::Queue").items() if "RedrivePolicy" in queue}
+    return {name: queue for name, queue in resources(stage, "AWS::SQS::Queue").items() if re.match(r"Queues(?!.*dead[0-9A-F]{8}$)", name)}
+
+
+def ordered_lanes(stage: str) -> dict[str, dict[str, object]]:
+    return {name: queue for name, queue in lanes(stage).items() if "FifoQueue" in queue}
 
 
 @BOTH
-def test_every_lane_redrives_to_the_dead_letter_queue_of_its_own_queue(stage: str) -> None:
+def test_every_lane_but_an_ordered_one_redrives_to_the_dead_letter_queue_of_its_own_queue(stage: str) -> None:
     assert len(lanes(stage)) == sum(len(queue.lane_names) for queue in definitions(stage).queues.values())
     for name, lane in lanes(stage).items():
+        if name in ordered_lanes(stage):
+            continue
         policy = lane["RedrivePolicy"]
         assert isinstance(policy, dict)
         assert policy["maxReceiveCount"] == MAX_RECEIVE_COUNT
         target = policy["deadLetterTargetArn"]["Fn::GetAtt"][0]
         own = re.sub(r"(high|normal|low)[0-9A-F]{8}$", "dead", name)
         assert re.fullmatch(own + "[0-9A-F]{8}", target)
+
+
+@BOTH
+def test_an_ordered_queue_has_one_fifo_lane_with_no_dead_letter_queue_that_would_take_a_head_away(stage: str) -> None:
+    assert len(ordered_lanes(stage)) == sum(queue.ordered for queue in definitions(stage).queues.values()) == 1
+    for lane in ordered_lanes(stage).values():
+        assert lane["FifoQueue"] is True
+        assert "RedrivePolicy" not in lane
+        assert "ContentBasedDeduplication" not in lane
+        assert (lane["DeduplicationScope"], lane["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
+
+
+@BOTH
+def test_workers_whose_jobs_are_sent_by_jobs_directly_are_not_stopped_by_lambda_as_a_loop(stage: str) -> None:
+    loops = {name for name, (_, function) in functions(stage).items() if function.get("RecursiveLoop") == "Allow"}
+    assert loops == set(definitions(stage).workers)
+    names = ("q", "operations")
+    queues, workers = {name: Queue(name=name, worker=name) for name in names}, {name: Worker(name=name) for name in names}
+    alone = make_stack("dev", Definitions(stage="dev", queues=queues, workers=workers))
+    properties = Template.from_stack(alone).find_resources("AWS::Lambda::Function").values()
+    assert not any("RecursiveLoop" in function["Properties"] for function in properties)
 
 
 @BOTH
@@ -77,10 +104,11 @@ def test_every_lane_is_served_by_its_worker_with_its_share_of_the_concurrency(st
     served = {(source, function): mapping for source, function, mapping in mappings(stage)}
     for name, queue in definitions(stage).queues.items():
         for lane, share in queue.lane_concurrency.items():
+            own = "ordered" if queue.ordered else lane
             [mapping] = [
                 mapping
                 for (source, function), mapping in served.items()
-                if function == queue.worker and re.fullmatch(f"Queues{name}{lane}[0-9A-F]{{8}}", source)
+                if function == queue.worker and re.fullmatch(f"Queues{name}{own}[0-9A-F]{{8}}", source)
             ]
             assert mapping["ScalingConfig"] == {"MaximumConcurrency": share}
             assert mapping["BatchSize"] == queue.batch_size
@@ -96,7 +124,7 @@ def test_every_queue_mapping_answers_message_by_message(stage: str) -> None:
 @BOTH
 def test_every_dead_letter_queue_is_consumed(stage: str) -> None:
     consumed = [source for source, function, _ in mappings(stage) if function == "dead_letters"]
-    assert len(consumed) == len(set(consumed)) == len(definitions(stage).queues)
+    assert len(consumed) == len(set(consumed)) == sum(not queue.ordered for queue in definitions(stage).queues.values())
     assert all("dead" in source for source in consumed)
 
 
@@ -305,9 +333,9 @@ def test_every_function_is_told_what_it_reads_and_nothing_else(stage: str) -> No
         name: {key for key in function["Environment"]["Variables"] if key.startswith("JOBLINE_")}
         for name, (_, function) in functions(stage).items()
     }
-    for_worker = {STAGE, TABLE, BUCKET, WORKER, QUEUE_URL_BASE}
+    for_worker = {STAGE, TABLE, BUCKET, WORKER, QUEUE_URL_BASE, LANES}
     assert told == {
-        "api": {STAGE, TABLE, BUCKET, OPERATIONS_FUNCTION},
+        "api": {STAGE, TABLE, BUCKET, OPERATIONS_FUNCTION, QUEUE_URL_BASE, LANES},
         "relay": {STAGE, TABLE, QUEUE_URL_BASE, LANES, SET_ASIDE_QUEUE},
         "observer": {STAGE, TABLE, BUCKET},
         "ticker": {STAGE, TABLE},
@@ -336,11 +364,22 @@ def test_a_deploy_says_nothing_of_whether_a_queue_is_paused(stage: str) -> None:
     assert all("Enabled" not in mapping for mapping in resources(stage, "AWS::Lambda::EventSourceMapping").values())
 
 
+def lanes_told(stage: str, function: str) -> dict[str, dict[str, str]]:
+    value = functions(stage)[function][1]["Environment"]["Variables"][LANES]
+    text = "".join(part if isinstance(part, str) else part["Fn::GetAtt"][0] for part in value["Fn::Join"][1])
+    return dict(json.loads(text))
+
+
+@BOTH
+def test_the_api_and_the_workers_know_the_lanes_of_ordered_queues_alone(stage: str) -> None:
+    for function in ("api", *definitions(stage).workers):
+        assert list(lanes_told(stage, function)) == ["ledger"]
+        assert set(lanes_told(stage, function)["ledger"].values()) == set(ordered_lanes(stage))
+
+
 @BOTH
 def test_the_relay_knows_the_name_of_every_lane(stage: str) -> None:
-    value = functions(stage)["relay"][1]["Environment"]["Variables"][LANES]
-    text = "".join(part if isinstance(part, str) else part["Fn::GetAtt"][0] for part in value["Fn::Join"][1])
-    found = json.loads(text)
+    found = lanes_told(stage, "relay")
     assert {name: list(names) for name, names in found.items()} == {
         name: list(queue.lane_names) for name, queue in definitions(stage).queues.items()
     }

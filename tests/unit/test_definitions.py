@@ -109,6 +109,33 @@ def test_every_deployment_has_the_queue_of_operators_jobs(checkout: Path) -> Non
     assert queue.timeout == worker.longest_job == 870
 
 
+def test_an_ordered_queue_has_one_lane(checkout: Path) -> None:
+    write(checkout, EMAILS + "ordered = true\nbatch_size = 10\nconcurrency = 30\nlanes = 1")
+    queue = load(checkout, "dev").queues["emails"]
+    assert (queue.ordered, queue.direct, queue.lane_names, queue.lane_concurrency) == (True, True, ("normal",), {"normal": 30})
+
+
+def test_a_low_latency_queue_keeps_its_lanes(checkout: Path) -> None:
+    write(checkout, EMAILS + "low_latency = true")
+    queue = load(checkout, "dev").queues["emails"]
+    assert (queue.ordered, queue.direct, queue.lane_names) == (False, True, ("high", "normal", "low"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("threads = 2", "queues.emails.threads: an ordered queue runs the jobs of a batch one after the other; leave threads out"),
+        ("lanes = 3", "queues.emails.lanes: an ordered queue has one lane"),
+        ("low_latency = true", "queues.emails.low_latency: the jobs of an ordered queue are sent at once anyway"),
+    ],
+)
+def test_what_an_ordered_queue_cannot_have_is_refused(checkout: Path, setting: str, sentence: str) -> None:
+    write(checkout, f"{EMAILS}ordered = true\n{setting}")
+    assert sentence in refusal(checkout)
+    write(checkout, f"{EMAILS}ordered = true\n[stages.prod.queues.emails]\n{setting}")
+    assert sentence.split(": ", 1)[1] in refusal(checkout)
+
+
 def test_what_is_baked_into_an_asset_reads_back_equal_and_does_not_depend_on_the_order_in_the_file(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

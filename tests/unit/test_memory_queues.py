@@ -139,3 +139,62 @@ def test_a_message_is_lost_after_fourteen_days_by_purge_or_by_hand_and_may_come_
     assert [message.body for message in sqs.messages("lane")] == ["purged", "twice"]
     sqs.purge_queue(QueueUrl=LANE)
     assert sqs.messages() == []
+
+
+class Fifo(Sqs):
+    """A FIFO queue of 30 s visibility beside the lane."""
+
+    URL = "memory:///ledger.fifo"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.create("ledger.fifo", visibility=seconds(30))
+
+    def put(self, *bodies: str) -> list[bool]:
+        """Each body's first letter is its group."""
+        return self.adapter.send("ledger.fifo", [Sending(body, group=body[0], deduplication_id=body) for body in bodies])
+
+    def come(self, most: int = 10) -> list[dict[str, Any]]:
+        return self.receive(self.URL, most)
+
+
+def bodies(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["Body"] for message in messages]
+
+
+def test_a_fifo_queue_delivers_nothing_of_a_group_of_which_a_message_is_hidden() -> None:
+    sqs = Fifo()
+    assert sqs.put("a1", "b1", "a2", "a3", "b2") == [True] * 5
+    first, other = sqs.come(2)
+    assert (first["Body"], other["Body"]) == ("a1", "b1")
+    assert first["Attributes"]["MessageGroupId"] == "a"
+    assert sqs.come() == []
+    sqs.delete_message(QueueUrl=sqs.URL, ReceiptHandle=other["ReceiptHandle"])
+    assert bodies(sqs.come()) == ["b2"]
+    sqs.change_message_visibility(QueueUrl=sqs.URL, ReceiptHandle=first["ReceiptHandle"], VisibilityTimeout=10)
+    assert sqs.next_visible_at("ledger.fifo") == sqs.now + seconds(10)
+    sqs.now += seconds(9)
+    assert sqs.come() == []
+    sqs.now += seconds(1)
+    assert bodies(sqs.come(2)) == ["a1", "a2"]
+
+
+def test_a_fifo_queue_takes_a_deduplication_id_once_in_five_minutes_even_if_the_message_is_gone() -> None:
+    sqs = Fifo()
+    sqs.put("a1")
+    [message] = sqs.come()
+    sqs.delete_message(QueueUrl=sqs.URL, ReceiptHandle=message["ReceiptHandle"])
+    sqs.now += seconds(299)
+    assert (sqs.put("a1"), sqs.come()) == ([True], [])
+    sqs.now += seconds(1)
+    assert (sqs.put("a1"), bodies(sqs.come())) == ([True], ["a1"])
+
+
+def test_a_fifo_queue_refuses_what_only_a_standard_queue_takes_and_the_other_way_round() -> None:
+    sqs = Fifo()
+    delayed = {"Id": "0", "MessageBody": "a1", "MessageGroupId": "a", "MessageDeduplicationId": "a1", "DelaySeconds": 1}
+    without = {"Id": "1", "MessageBody": "a1", "MessageGroupId": "a"}
+    for entry in (delayed, without):
+        assert len(sqs.send_message_batch(QueueUrl=sqs.URL, Entries=[entry])["Failed"]) == 1
+    marked = {"Id": "0", "MessageBody": "a1", "MessageDeduplicationId": "a1"}
+    assert len(sqs.send_message_batch(QueueUrl=LANE, Entries=[marked])["Failed"]) == 1

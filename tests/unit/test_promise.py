@@ -57,6 +57,10 @@ KEPT_BY = {
         f"{LIFE}::TestTime::test_a_job_starts_within_two_seconds_of_its_time_and_never_early",
         f"{LIFE}::TestTime::test_a_message_that_comes_early_is_hidden_and_not_lost",
     ],
+    "Order is promised only inside an `ordering_key`.": [
+        "functional/test_api_direct.py::test_a_job_of_an_ordered_queue_is_in_its_place_when_the_answer_comes",
+        "functional/test_ordered_queues.py::test_the_jobs_of_a_key_run_in_their_order_and_keys_do_not_wait_for_each_other",
+    ],
 }
 
 

@@ -182,8 +182,19 @@ class TestFinish:
     def test_a_failure_after_a_cancel_request_is_cancelled(self) -> None:
         assert self.fail(running(cancel_requested=True)).status is Status.CANCELLED
 
-    def test_on_an_ordered_queue_a_failure_keeps_its_message(self) -> None:
-        assert self.fail(running(), ordered=True).dispatch == 1
+    @pytest.mark.parametrize("wait", [0, 60, 901, 48 * 3600])
+    def test_an_ordered_job_keeps_its_message_however_its_start_ends_and_is_never_the_ticker_s_to_deliver(self, wait: int) -> None:
+        mine = running(ordering_key="ledger", expires_at=NOW + seconds(3600))
+        failed = self.fail(mine, delay=wait)
+        snoozed = after(mine, t.snooze(mine, now=NOW, delay=seconds(wait), alone=True, keep=KEEP))
+        continued = after(mine, t.go_on(mine, now=NOW, alone=True, keep=KEEP))
+        over = NOW + seconds(600)
+        lost = after(mine, t.lose(mine, now=over, keep=KEEP, over_since=over))
+        assert [job.status for job in (failed, snoozed, continued, lost)] == ["failed", "pending", "pending", "failed"]
+        for job in (failed, snoozed, continued, lost):
+            assert (job.dispatch, job.delivered_by_ticker) == (1, False)
+        assert failed.scheduled_at == snoozed.scheduled_at == NOW + seconds(wait)
+        assert failed.attention_at is not None and failed.attention_at == min(NOW + seconds(wait + 300), mine.expires_at)
 
     def test_handing_back_returns_the_attempt(self) -> None:
         job = after(running(), t.hand_back(running(), now=NOW, alone=True, keep=KEEP))

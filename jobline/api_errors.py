@@ -39,6 +39,12 @@ class NotAllowed(JoblineError):
     slug = "not-allowed"
 
 
+class UploadRefused(JoblineError):
+    """S3 did not take what was uploaded."""
+
+    slug = "upload-refused"
+
+
 class TooManyRequests(Unavailable):
     """More requests come than the API takes; the same one may succeed later."""
 

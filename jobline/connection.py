@@ -6,6 +6,7 @@ working folder upwards. Requests are signed by AWS's Signature Version 4 for the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 from urllib.parse import quote, urlsplit
 
-from jobline.api_errors import NotConfigured, NotJobline, Unreachable, error_of
+from jobline.api_errors import NotConfigured, NotJobline, Unreachable, UploadRefused, error_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -98,6 +99,20 @@ class Connection:
         """
         body = content if content is not None else _dumped(json)
         return self._understood(self._send(method, self.api_url + _quoted(path, params), body, _headers(body, headers)))
+
+    def upload(self, content: bytes) -> str:
+        """Puts a payload that is too large for a request where the API says (S3); answers the `payload_ref` that names it.
+
+        Raises what `request` raises, and `UploadRefused`.
+        """
+        link = self.request("POST", "/uploads", json={"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}).body
+        import httpx2
+
+        with self._unreachable():
+            response = httpx2.request(link["method"], link["url"], content=content, headers=link["headers"], **self._options())
+        if not response.is_success:
+            raise UploadRefused(f"The payload was not taken: {urlsplit(link['url']).hostname} answered with status {response.status_code}.")
+        return str(link["upload"])
 
     def close(self) -> None:
         if self._client is not None:

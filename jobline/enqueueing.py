@@ -109,6 +109,8 @@ class Enqueueing:
             placed = self._copied(job, request, version)
         else:
             placed = self.bodies.put(job.id, "payload", request.payload_text, version=version)
+        if request.payload_ref and request.hash:
+            job = replace(job, request_hash=request.hash_with(reference_of(placed.reference or "").sha256))
         return replace(job, payload=placed.inline, payload_ref=placed.reference)
 
     def _discard_unnamed(self, refused: Job, standing: Job | None) -> None:
@@ -132,11 +134,18 @@ class Enqueueing:
         if request.idempotency_key is None or job.last_op == op:
             # A fresh id was taken by nobody but ourselves: the reply to that write was lost (R30).
             return Enqueued(job)
-        if job.request_hash != (request.hash or None):
+        if job.request_hash != self._hash_beside(job, request):
             where = (FieldProblem("/idempotency_key", f"names job {job.id}, which another request created"),)
             detail = f"The idempotency key was used before with another request (job {job.id})."
             raise IdempotencyKeyReused(detail, problems=where, job_id=job.id)
         return Enqueued(job, found="idempotency_key")
+
+    def _hash_beside(self, job: Job, request: EnqueueRequest) -> str | None:
+        """The hash that the job would have if this request had made it. Of an upload that is gone nobody can tell that it was another."""
+        if not request.payload_ref:
+            return request.hash or None
+        uploaded = self.bodies.uploaded(request.payload_ref) or (reference_of(job.payload_ref) if job.payload_ref else None)
+        return request.hash_with(uploaded.sha256 if uploaded else "")
 
     # ------------------------------------------------------------------------------------------------ unique jobs
 

@@ -59,7 +59,12 @@ class EnqueueRequest:
     traceparent: str | None = None
     """The caller's W3C trace context."""
     hash: str = ""
-    """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written."""
+    """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written. An upload's id is
+    left out: see `hash_with`."""
+
+    def hash_with(self, payload_sha256: str) -> str:
+        """The request's hash when its payload is an upload of that content: the same for the same content uploaded again."""
+        return hashlib.sha256(f"{self.hash} {payload_sha256}".encode()).hexdigest()[:32]
 
     @property
     def is_apart(self) -> bool:
@@ -164,7 +169,9 @@ def _same(body: dict[str, Any], name: str, other: str | None, where: str) -> Non
 def _hash(body: Mapping[str, Any]) -> str:
     # Like RFC 8785, numbers count by value: 0.1 and 1e-1 are one request. Whole numbers keep all their digits.
     canonical = json.dumps(
-        {name: value for name, value in body.items() if name != "idempotency_key"}, sort_keys=True, separators=(",", ":")
+        {name: value for name, value in body.items() if name not in ("idempotency_key", "payload_ref")},
+        sort_keys=True,
+        separators=(",", ":"),
     )
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from jobline import strict_json
 from jobline.api_errors import NotJobline
 from jobline.cli import screen
 from jobline.cli.failures import complain_of, exit_code
+from jobline.cli.payload import payload_field, read_json, read_payload
 from jobline.connection import URL_VARIABLE, Answer, Connection
-from jobline.errors import InvalidJson, JoblineError, JobNotFound, NotFound
+from jobline.errors import JoblineError, JobNotFound, NotFound
 
 app = typer.Typer(
     name="jobs",
@@ -129,8 +127,6 @@ def enqueue(
     request: dict[str, Any] = {
         "queue": queue,
         "type": type,
-        # As it was written: 1.0 stays 1.0, and a long number keeps its digits.
-        "payload": Raw(read_payload(payload)),
         "delay": delay,
         "scheduled_at": at,
         "priority": priority,
@@ -144,8 +140,9 @@ def enqueue(
         "retry": None if retry is None else Raw(read_json(retry, "--retry")),
         "unique": said(key=unique, keys=unique_by or None, until=unique_until, on_conflict=on_conflict, **{"for": unique_for}) or None,
     }
+    text = read_payload(payload)
     with connect(context) as connection:
-        answer = ask(connection, "POST", "/jobs", JOB, json=said(**request))
+        answer = ask(connection, "POST", "/jobs", JOB, json=said(**request) | payload_field(connection, text))
     if output is Output.JSON:
         screen.show_json(answer.text)
     else:
@@ -284,27 +281,3 @@ def of_each(context: typer.Context, ids: list[str], ask: Callable[[Connection, s
 def said(**options: Any) -> dict[str, Any]:
     """The options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def read_payload(given: str) -> bytes:
-    """The JSON that `--payload` names: itself, a file's (`@file`), or standard input's (`-`). Raises InvalidJson, BadParameter."""
-    try:
-        if given == "-":
-            text = sys.stdin.buffer.read()
-        elif given.startswith("@"):
-            text = Path(given[1:]).read_bytes()
-        else:
-            text = given.encode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise typer.BadParameter(f"{given[1:]!r} cannot be read: {error.strerror}", param_hint="--payload") from error
-    return read_json(text, "--payload")
-
-
-def read_json(text: bytes | str, option: str) -> bytes:
-    """The JSON text that an option has; raises BadParameter for what is none."""
-    data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-    try:
-        strict_json.parse(data)
-    except InvalidJson as error:
-        raise typer.BadParameter(error.detail, param_hint=option) from error
-    return data

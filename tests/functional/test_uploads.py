@@ -174,8 +174,15 @@ def test_a_repeated_request_finds_its_job_also_when_the_upload_is_gone(api: OnAw
         again = enqueue(api, ref, idempotency_key=key, unique=unique)
         assert (first.status, again.status, again.body["id"]) == (202, 200, first.body["id"])
         ref = upload(api)
-    other = enqueue(api, start(api)["upload"], idempotency_key="plain")
-    assert (other.status, other.body["type"]) == (422, "urn:jobline:problem:idempotency-key-reused")
+
+
+def test_a_key_names_one_content_however_often_it_is_uploaded(api: OnAws) -> None:
+    first, again = (enqueue(api, upload(api), idempotency_key="i") for _ in range(2))
+    assert (first.status, again.status, again.body["id"]) == (202, 200, first.body["id"])
+    for ref, fields in ((upload(api, SMALL), {}), (upload(api), {"priority": 1})):
+        other = enqueue(api, ref, idempotency_key="i", **fields)
+        assert (other.status, other.body["type"]) == (422, "urn:jobline:problem:idempotency-key-reused")
+    assert len(keys("bodies/")) == 1
 
 
 def test_a_unique_job_that_is_there_copies_nothing(api: OnAws) -> None:

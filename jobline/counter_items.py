@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class UnreadableCounters(CorruptRecord):
     """The item does not hold counters."""
 
-    def __init__(self, detail: str, rev: int) -> None:
+    def __init__(self, detail: str = "", *, rev: int = 0) -> None:
         super().__init__(detail)
         self.rev = rev
 
@@ -39,7 +39,7 @@ class CounterItems:
         try:
             return decode_counters(item)
         except CorruptRecord as error:
-            raise UnreadableCounters(error.detail, int(item["rev"]["N"])) from error
+            raise UnreadableCounters(error.detail, rev=int(item["rev"]["N"])) from error
 
     def in_doubt_since(self, queue: str) -> int | None:
         """When it first showed that this queue's counts cannot be trusted (epoch milliseconds), as of a moment ago; `None`: they can."""

@@ -341,6 +341,28 @@ def test_one_fault_at_any_write_leaves_nothing_undone_and_does_nothing_twice(kin
         assert {deployment.job(id).token for id in over} == {2}
 
 
+def test_an_operation_that_is_cancelled_stops_where_it_is(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [operator.has() for _ in range(30)]
+    operator.run()
+    operation = operator.start("purge", rate=1)
+    sleep = operator.deployment.sleep
+
+    def sleep_and_see(seconds: float) -> None:
+        sleep(seconds)
+        if operator.deployment.now > NOW + timedelta(seconds=10) and operator.status(operation.id) is Status.RUNNING:
+            found = operator.deployment.job(operation.id)
+            assert found.cancel_requested or operator.deployment.service.cancel(found, op="me") == {"cancel_requested": True}
+
+    monkeypatch.setattr(operator.deployment, "sleep", sleep_and_see)
+    operator.deployment.ports = operator.deployment.make_ports(
+        store=operator.deployment.store, sqs=operator.deployment.sqs, clock=operator.deployment.clock
+    )
+    operator.run()
+    assert operator.status(operation.id) is Status.CANCELLED
+    left = [id for id in ids if operator.status(id) is not None]
+    assert 10 < len(left) < 25
+
+
 def test_progress_tells_how_far_it_is(operator: Operator) -> None:
     for _ in range(20):
         operator.has()

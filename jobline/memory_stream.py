@@ -44,7 +44,7 @@ class MemoryStream:
             self._taken += 1
             job = change.after or change.before
             assert job is not None
-            self._shards[zlib.crc32(b"stream" + job.id.encode()) % len(self._shards)].append(_Entry(self._taken, now, change))
+            self._shards[zlib.adler32(job.id.encode()) % len(self._shards)].append(_Entry(self._taken, now, change))
         return self._shards[shard]
 
     def readers(self) -> list[StreamReader]:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from jobline import claims, dead_letters, finishes, marks, observer, relay, service, ticker, transitions, worker
+from jobline import claims, counter_items, dead_letters, finishes, marks, relay, service, ticker, transitions, worker
 from jobline.errors import Unavailable
 from jobline.job import RETRYABLE, WAITING, Job, Status
 from jobline.shards import queue_partitions
@@ -663,12 +663,13 @@ def observer_blind_add() -> Iterator[None]:
 @planted
 def observer_refused_is_done() -> Iterator[None]:
     def make(original: Any) -> Any:
-        def put(self: Any, queue: str, folded: Any) -> None:
+        def put(self: Any, queue: str, folded: Any) -> bool:
             original(self, queue, folded)
+            return True
 
         return put
 
-    with method(observer.Observer, "_put", make):
+    with method(counter_items.CounterItems, "put", make):
         yield
 
 

@@ -85,7 +85,7 @@ class Promise:
         else:
             assert before is not None
             self._changed(op, event, before, after, where)
-        counted = self.counted.get(self._life(after.id), 0)
+        counted = self.counted.get(self.life_of(after.id), 0)
         need(after.attempts == counted, f"{where}: attempts is {after.attempts}, but {counted} starts came to an end of their own")
         need(after.attempts <= after.max_attempts, f"{where}: {after.attempts} attempts of {after.max_attempts}")
         need((after.ttl is not None) == after.over, f"{where}: a ttl belongs on ended records only, and on all of them")
@@ -158,8 +158,11 @@ class Promise:
         if event not in FREES:
             return
         grant.over = True
+        # An attempt can fail before its first line: its payload could not be read.
+        need(grant.started or event in ("fail", "hand_back"), f"{where}: without a start")
+        need(event != "hand_back" or not grant.started, f"{where}: though it was started")
         if event == "done":
-            life = self._life(after.id)
+            life = self.life_of(after.id)
             need(life not in self.ended_well, f"{where}: a second result")
             self.ended_well.add(life)
         unspent = event == "hand_back" or (event in ("snooze", "continue") and not after.over)
@@ -214,6 +217,16 @@ class Promise:
             held = [other for grants in self.grants.values() for other in grants if other.op is op and not other.over]
             need(held == [grant] or not job.solo, f"{where}: a suspect runs beside other leases of its process")
 
+    def answered(self, id: str, life: LIFE, answer: dict[str, bool], record: Job | None) -> None:
+        """Somebody was told what his cancel came to, of a job in this life."""
+        if record is None or self.life_of(id) != life:
+            return
+        if answer.get("cancelled"):
+            need(record.status is Status.CANCELLED, f"{id[:8]}: it is said to be cancelled, and is {record.status}")
+            self.cancelled.setdefault(id, record.completed_at or EARLIER)
+        else:
+            need(record.cancel_requested or record.over, f"{id[:8]}: nobody will know that it is to be cancelled")
+
     def sent(self, job_id: str, dispatch: int, delay: int) -> None:
         """The relay asked SQS for a message."""
         need(0 <= delay <= 900, f"{job_id[:8]}: DelaySeconds {delay}")
@@ -230,8 +243,8 @@ class Promise:
         return next((grant for grant in reversed(self.grants.get(id, ())) if grant.token == token), None)
 
     def _count(self, id: str, starts: int) -> None:
-        life = self._life(id)
+        life = self.life_of(id)
         self.counted[life] = self.counted.get(life, 0) + starts
 
-    def _life(self, id: str) -> LIFE:
+    def life_of(self, id: str) -> LIFE:
         return (id, self.incarnation[id], self.life[id])

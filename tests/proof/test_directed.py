@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -11,13 +10,10 @@ from typing import NamedTuple
 import pytest
 
 from jobline.job import Job, Status
-from jobline.memory_deployment import lane_name
-from tests.proof.conditions import conditions
 from tests.proof.planted_bugs import PLANTED
 from tests.proof.promise import Broken, Promise
-from tests.proof.world import QUEUE, WORLD, Operation, World
-
-MINUTE = timedelta(minutes=1)
+from tests.proof.scene import LANE, MINUTE, Scene, new_scene
+from tests.proof.world import QUEUE, Operation
 
 
 class Careless(Promise):
@@ -31,53 +27,10 @@ class Careless(Promise):
     def started(self, op: Operation, job: Job) -> None: ...
 
 
-class Scene:
-    """A world without faults, whose functions run whole and in order."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def run(self, name: str, body: Callable[[Operation], object]) -> None:
-        self.world.operation(name, body, threaded=False).advance()
-
-    def enqueue(self, *kinds: str, **fields: object) -> list[str]:
-        for number, kind in enumerate(kinds):
-            self.run("api", lambda op, number=number, kind=kind: self.world.enqueue(op, number, kind, **fields))
-        return [self.world.id_of(number) for number in range(len(kinds))]
-
-    def relay(self) -> None:
-        for shard in (0, 1):
-            self.run("relay", lambda op, shard=shard: self.world.relay(op, shard, 1000))
-
-    def work(self, size: int) -> None:
-        self.run("worker", lambda op: self.world.work(op, "normal", size))
-
-    def tick(self) -> None:
-        self.run("ticker", self.world.tick)
-
-    def minute(self, *, size: int = 10) -> None:
-        """One minute of everything."""
-        self.world.now += MINUTE
-        self.tick()
-        self.relay()
-        self.work(size)
-        self.run("dead_letters", self.world.settle_dead_letters)
-
-    def job(self, job_id: str) -> Job:
-        return self.world.store.jobs[job_id]
-
-
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    world = World(random.Random(1), repair=True, faults=0)
-    world.sqs._shuffle = lambda messages: None
-    for name, queue in world.sqs.queues.items():
-        if name.startswith(QUEUE) and queue.dead_letters:
-            queue.most_receives = 10
-    WORLD.append(world)
-    with conditions():
-        yield Scene(world)
-    WORLD.pop()
+    with new_scene() as made:
+        yield made
 
 
 @pytest.mark.parametrize("others", [1, 4])
@@ -164,7 +117,7 @@ def test_receives_that_run_out_without_a_start_spend_no_attempt(scene: Scene) ->
     (id,) = scene.enqueue("ok")
     scene.relay()
     for _ in range(11):  # the function was throttled each time: received, never run
-        scene.world.sqs.receive_message(QueueUrl=f"memory:///{lane_name(QUEUE, 'normal')}")
+        scene.world.sqs.receive_message(QueueUrl=f"memory:///{LANE}")
         scene.world.now += 20 * MINUTE
     assert [message.receives for message in scene.world.sqs.messages()] == [10]
     for _ in range(5):

@@ -52,7 +52,7 @@ NEVER: Final = timedelta(days=100_000)
 Kind = str
 KINDS: Final[tuple[Kind, ...]] = (
     *("ok", "ok", "ok", "fail", "flaky", "killer", "snooze", "snooze_long", "fail_long", "slow", "reporting"),
-    *("retry_after", "cancel", "fatal", "timeout", "large", "piecewise"),
+    *("retry_after", "cancel", "fatal", "timeout", "large", "piecewise", "parent"),
 )
 
 
@@ -148,7 +148,7 @@ class Operation:
         try:
             fact()
         except Broken as broken:
-            self.error = broken
+            self.error = self.world.broken = broken
             self.die()
 
     def look(self, job_id: str) -> None:
@@ -327,6 +327,7 @@ class World:
         self.planned: Fault | None = None
         """What happens to the next call, whatever chance says."""
         self.promise = Promise()
+        self.broken: Broken | None = None
         self.current: Operation | None = None
         self.requests: dict[int, dict[str, Any]] = {}
         receives = rng.choice((1, 2, 4, 10, 10))
@@ -410,7 +411,10 @@ class World:
 
     def cancel(self, op: Operation, job_id: str) -> None:
         service = self.deployment.make_service(self.ports(op))
-        service.cancel(service.find(job_id), op=op.name)
+        found = service.find(job_id)
+        life = self.promise.life_of(job_id)
+        answer = service.cancel(found, op=op.name)
+        op.judge(lambda: self.promise.answered(job_id, life, answer, self.store.jobs.get(job_id)))
 
     def retry(self, op: Operation, job_id: str) -> None:
         service = self.deployment.make_service(self.ports(op))
@@ -599,6 +603,10 @@ def _run(payload: dict[str, Any], ctx: Context) -> Any:
             ctx.checkpoint(piece + 1)
             if piece % 2:
                 raise Continue  # as if the time that is left were too short
+    if kind == "parent":
+        child = ctx.enqueue("run", {"kind": "ok"}, key="child", timeout=JOB_TIMEOUTS[1])
+        op.judge(lambda: need(child in world.promise.accepted | world.promise.gone, f"{child} was never made"))
+        step()
     if kind == "reporting":
         ctx.progress(50, "half of it")
         if ctx.cancelled:

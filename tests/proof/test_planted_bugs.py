@@ -1,0 +1,271 @@
+"""Each planted bug is caught: by one of the first random histories, or in a scene made for it; what is not is named, with the reason.
+
+A stored history catches its bug at once. When the engine changes, chance falls otherwise: then the first `SEARCHED` histories are
+played, and `python -m tests.proof.test_planted_bugs` prints the table anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from jobline.job import Status
+from jobline.memory_deployment import dead_letters_name
+from tests.proof.history import Mode, play, search
+from tests.proof.planted_bugs import PLANTED
+from tests.proof.promise import SKEW, Broken, need
+from tests.proof.scene import LANE, MINUTE, Scene, new_scene
+from tests.proof.world import QUEUE
+
+SEARCHED = 400
+"""Histories of each mode within which a bug must be caught."""
+
+CAUGHT: dict[str, tuple[int, Mode]] = {
+    "acked_after_lost_finish": (35, "A"),
+    "batch_claim_spends": (0, "B"),
+    "cancel_running_says_cancelled": (3, "B"),
+    "claim_no_dispatch": (22, "B"),
+    "claim_unconditional": (0, "A"),
+    "creq_ignored": (3, "B"),
+    "dlq_ignores_dispatch": (15, "B"),
+    "drop_on_live_lease": (3, "B"),
+    "expire_only_drops": (0, "B"),
+    "finish_unconditional": (39, "A"),
+    "lost_ack_is_other": (24, "A"),
+    "lost_back_to_pending": (16, "B"),
+    "no_dedupe": (58, "B"),
+    "no_dispatch_on_retry": (0, "A"),
+    "no_expiry_in_claim": (0, "B"),
+    "no_max_at_lost": (9, "A"),
+    "no_snooze_cap": (0, "B"),
+    "no_walk": (18, "A"),
+    "notdue_dropped": (0, "A"),
+    "observer_blind_add": (133, "B"),
+    "observer_first_seq": (19, "B"),
+    "patch_no_dispatch": (0, "A"),
+    "pending_ignores_due": (0, "B"),
+    "promote_unconditional": (126, "B"),
+    "relay_by_own_clock": (0, "A"),
+    "relay_no_clamp": (25, "B"),
+    "relay_no_clamp+promote_by_status_only": (25, "B"),
+    "resend_bumps_dispatch": (0, "A"),
+    "resend_every_minute": (0, "A"),
+    "resend_while_paused": (3, "A"),
+    "retry_keeps_expiry": (0, "A"),
+    "retry_not_watched": (47, "A"),
+    "retry_resets_token": (0, "A"),
+    "retry_running": (12, "B"),
+    "set_aside_transient": (15, "B"),
+    "short_lease+start_without_check": (28, "B"),
+    "snooze_spends": (0, "A"),
+    "solo_flag_ignored": (24, "A"),
+    "start_without_check": (28, "B"),
+    "suspects_join_batch": (0, "B"),
+    "throttled_is_refused": (0, "A"),
+    "ticker_owns_all_failed": (8, "B"),
+    "ttl_kept": (0, "A"),
+    "walk_cursor_first": (71, "A"),
+    "walk_skips_running": (31, "A"),
+}
+
+SURVIVORS = {
+    "no_stale_drop": "only dearer: a stale message is received until its receives run out, and then dropped",
+    "carrier_back": "only dearer: a copy that meets a live lease comes back later instead of being dropped",
+    "promote_by_status_only": "the relay's clamp and the claim's own look at `scheduled_at` absorb it; both are kept",
+    "short_lease": "absorbed by the clock that is asked before each start, at the price of more jobs handed back",
+}
+"""Bugs that break no promise, as the simulation of the protocol found too (docs/protocol.md, "Survivors")."""
+
+
+# ---------------------------------------------------------------------------------------------------- scenes
+
+
+def two_clocks_and_a_lease_that_ends(scene: Scene) -> None:
+    """A holder whose clock is late, and a claimer whose clock is early, about the end of one lease (R25)."""
+    (id,) = scene.enqueue("slow")
+    scene.relay()
+    scene.world.now += MINUTE
+    holder = scene.begin_work(id, skew=-SKEW)
+    scene.world.now = (scene.job(id).lease_until or scene.world.now) - SKEW
+    scene.redeliver()
+    scene.finish(scene.begin_work(id, skew=SKEW))
+    scene.finish(holder)
+
+
+def a_zombie_finishes_while_another_runs(scene: Scene) -> None:
+    (id,) = scene.enqueue("slow")
+    scene.relay()
+    zombie = scene.begin_work(id)
+    scene.world.now = (scene.job(id).lease_until or scene.world.now) + MINUTE
+    scene.redeliver()
+    other = scene.begin_work(id)
+    scene.finish(zombie)
+    need(scene.job(id).status is Status.RUNNING, "the zombie's finish took effect")
+    scene.finish(other)
+    need(scene.job(id).status is Status.DONE and scene.job(id).token == 2, "the holder's finish did not take effect")
+
+
+def receives_run_out_under_a_live_lease(scene: Scene) -> None:
+    (id,) = scene.enqueue("slow")
+    scene.relay()
+    holder = scene.begin_work(id)
+    scene.world.sqs.queues[LANE].most_receives = 1
+    scene.redeliver()
+    scene.work(1)
+    assert len(scene.world.sqs.messages(dead_letters_name(QUEUE))) == 1
+    scene.run("dead_letters", scene.world.settle_dead_letters)
+    scene.relay()
+    scene.work(1)
+    scene.finish(holder)
+    need(scene.job(id).status is Status.DONE, "the holder's finish did not take effect")
+
+
+def receives_run_out_before_the_job_is_due(scene: Scene) -> None:
+    (id,) = scene.enqueue("ok", delay=600)
+    scene.relay()
+    scene.world.sqs.queues[LANE].most_receives = 1
+    for _ in range(2):
+        scene.redeliver()
+        scene.work(1)
+    scene.run("dead_letters", scene.world.settle_dead_letters)
+    need(scene.job(id).dispatch == 2, "its message is gone, and nothing asks for another")
+    scene.relay()
+    scene.work(1)
+    for _ in range(15):
+        scene.minute()
+    need(scene.job(id).status is Status.DONE, "stranded")
+
+
+def a_retried_job_loses_its_worker_and_its_message(scene: Scene) -> None:
+    """The walk has passed it long ago: only the watch that the retry set can find it (R8)."""
+    (id,) = scene.enqueue("fatal")
+    for _ in range(20):
+        scene.minute()
+    scene.run("api", lambda op: scene.world.retry(op, id))
+    scene.relay()
+    scene.begin_work(id).kill()
+    for message in scene.world.sqs.messages(LANE):
+        scene.world.sqs.lose(LANE, message.id)
+    for _ in range(60):
+        scene.minute()
+    need(scene.job(id).status is Status.DEAD, "stranded")
+
+
+def a_job_that_is_not_to_run_is_handed_back(scene: Scene) -> None:
+    """Claimed with another one, asked to stop before it was started, and no time is left to start it (R21)."""
+    first, second = scene.enqueue("slow", "ok", timeout=60)
+    scene.relay()
+    worker = scene.begin("worker", lambda op: scene.world.work(op, "normal", 2), until=lambda: scene.world.promise.starts.get(first))
+    scene.run("api", lambda op: scene.world.cancel(op, second))
+    scene.world.now += timedelta(seconds=40)
+    scene.finish(worker)
+    for _ in range(5):
+        scene.minute()
+    need(scene.job(second).status is Status.CANCELLED, "it was asked to stop, and did not")
+
+
+def an_enqueue_takes_long_and_its_stream_record_is_lost(scene: Scene) -> None:
+    """The record appears after the walk has passed the time at which it says that it was created (R6)."""
+    slow = scene.begin("api", lambda op: scene.world.enqueue(op, 0, "ok"), until=lambda: scene.world.requests)
+    scene.world.now += 2 * SKEW
+    scene.run("api", lambda op: scene.world.enqueue(op, 1, "ok"))
+    scene.tick()
+    scene.finish(slow)
+    for reader in scene.world.relay_readers:
+        reader.position += len(reader.batch(10))
+    for _ in range(60):
+        scene.minute()
+    need(not scene.world.unfinished(), "stranded")
+
+
+def a_message_lost_and_an_orphan(scene: Scene) -> None:
+    """As many messages as jobs that wait, and yet one job has none (R6)."""
+    lost, _ = scene.enqueue("ok", "ok")
+    scene.relay()
+    for message in scene.world.sqs.messages(LANE):
+        if lost in message.body:
+            scene.world.sqs.lose(LANE, message.id)
+        else:
+            copy = [{"Id": "0", "MessageBody": message.body, "DelaySeconds": 900}]
+            scene.world.sqs.send_message_batch(QueueUrl=f"memory:///{LANE}", Entries=copy)
+    scene.work(10)
+    for _ in range(17):
+        scene.world.now += MINUTE
+        scene.tick()
+        for message in scene.world.sqs.messages(LANE):  # nobody receives for a while
+            message.visible_at = scene.world.now + MINUTE
+    need(scene.job(lost).resend == 1, "no message was asked for")
+
+
+def two_observers_at_once(scene: Scene) -> None:
+    """Each has a batch of another shard, and both fold into the counters of one queue (R20)."""
+    scene.enqueue(*["fatal"] * 8)
+    scene.relay()
+    scene.work(10)
+    observe = scene.world.observe
+    assert all(reader.batch(1) for reader in scene.world.observer_readers)
+    first = scene.begin("observer", lambda op: observe(op, 0, 100), until=lambda: scene.world.folding)
+    first.advance()  # has read the counters
+    scene.run("observer", lambda op: observe(op, 1, 100))
+    scene.finish(first)
+    scene.world.drain()
+
+
+SCENES: dict[str, Callable[[Scene], None]] = {
+    "no_margin": two_clocks_and_a_lease_that_ends,
+    "finish_without_token": a_zombie_finishes_while_another_runs,
+    "dlq_ignores_lease": receives_run_out_under_a_live_lease,
+    "dlq_resets_due": receives_run_out_before_the_job_is_due,
+    "claim_drops_attention": a_retried_job_loses_its_worker_and_its_message,
+    "release_ignores_creq": a_job_that_is_not_to_run_is_handed_back,
+    "walk_too_young": an_enqueue_takes_long_and_its_stream_record_is_lost,
+    "walk_on_mismatch_only": a_message_lost_and_an_orphan,
+    "observer_refused_is_done": two_observers_at_once,
+}
+"""Bugs that chance meets too rarely, with the scene that shows each."""
+
+
+@pytest.mark.parametrize("bug", sorted(SCENES))
+def test_a_scene_goes_well_and_shows_its_bug_when_that_is_planted(bug: str) -> None:
+    with new_scene() as scene:
+        SCENES[bug](scene)
+    with PLANTED[bug](), new_scene() as scene, pytest.raises(Broken):
+        SCENES[bug](scene)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", sorted(PLANTED.keys() - SCENES.keys() - SURVIVORS.keys()))
+def test_a_planted_bug_is_caught(bug: str) -> None:
+    with PLANTED[bug]():
+        if not (bug in CAUGHT and _breaks(*CAUGHT[bug])):
+            found = search(SEARCHED)
+            assert found is not None and Broken.__name__ in found[1], f"{bug} is not caught within {SEARCHED} histories of each mode"
+
+
+def test_every_planted_bug_is_caught_or_named_with_a_reason() -> None:
+    assert CAUGHT.keys() | SCENES.keys() | SURVIVORS.keys() == PLANTED.keys()
+    assert not (CAUGHT.keys() | SCENES.keys()) & SURVIVORS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", sorted(SURVIVORS))
+def test_a_survivor_breaks_no_promise(bug: str) -> None:
+    with PLANTED[bug]():
+        assert search(30) is None
+
+
+def _breaks(seed: int, mode: Mode) -> bool:
+    try:
+        play(seed, mode)
+    except Broken:
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    for name in sorted(PLANTED.keys() - SCENES.keys() - SURVIVORS.keys()):
+        with PLANTED[name]():
+            found = search(SEARCHED)
+        print(f'    "{name}": ({found[0]}, "{found[1].split(":")[0][-1]}"),' if found else f"    # {name}: not caught", flush=True)

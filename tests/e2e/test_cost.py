@@ -98,7 +98,10 @@ def test_a_happy_job_in_a_batch_of_ten_costs_no_more_than_its_budget(stack: Loca
 def test_jobs_that_come_25_to_a_request_and_go_ten_to_a_worker_cost_no_more_than_their_budget(
     stack: LocalStack, client: Client, meter: Meter
 ) -> None:
-    """Saturated: the relay and the worker find a backlog."""
+    """Saturated: the relay and the worker find a backlog.
+
+    The local AWS counts no index for what PartiQL writes; DynamoDB does, so a unit per job is added for `by_queue`.
+    """
     wait_until_done(stack, [client.enqueue("bulk", "echo", "so that every function is up")])
     wait_until_at_rest(meter)
     start = meter.position()
@@ -114,7 +117,8 @@ def test_jobs_that_come_25_to_a_request_and_go_ten_to_a_worker_cost_no_more_than
     wait_until_at_rest(meter)
 
     reading = meter.since(start, without="Ticker")
-    print(f"{reading.write_units / JOBS:.2f} write units and {reading.calls.total() / JOBS:.2f} AWS calls per job: {dict(reading.calls)}")
+    write_units = reading.write_units / JOBS + 1
+    print(f"{write_units:.2f} write units and {reading.calls.total() / JOBS:.2f} AWS calls per job: {dict(reading.calls)}")
     assert reading.calls["dynamodb:PutItem"] < JOBS / 10
-    assert reading.write_units / JOBS <= WRITE_UNITS_PER_JOB, reading
+    assert write_units <= WRITE_UNITS_PER_JOB, reading
     assert reading.calls.total() / JOBS <= CALLS_PER_JOB_IN_BATCHES, reading

@@ -10,6 +10,7 @@ from typing import Final
 from jobline import transitions
 from jobline.job import WAITING, Job, Status
 from jobline.store import Store
+from jobline.timeline import LOST
 from jobline.times import from_milliseconds
 from jobline.transitions import Keep
 
@@ -57,6 +58,6 @@ def may_still_run(job: Job, now: datetime) -> bool:
     """Whether a worker that lost its lease on this job may still be at it; only then is there one beside who finished it."""
     for entry in reversed(job.history):
         event, at, *_ = json.loads(entry)
-        if event == "lost":
+        if event in LOST:
             return now - from_milliseconds(at) < LONGEST_INVOCATION
     return False

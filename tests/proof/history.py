@@ -18,7 +18,7 @@ from jobline.job import RETRYABLE, WAITING, Status
 from jobline.memory_deployment import dead_letters_name, lane_name
 from tests.proof.conditions import conditions
 from tests.proof.promise import SKEW, Broken
-from tests.proof.world import FUNCTION_TIMEOUT, KEPT_SECONDS, KINDS, LANES, NEVER, QUEUE, WORLD, Operation, World
+from tests.proof.world import FUNCTION_TIMEOUT, KINDS, LANES, NEVER, QUEUE, WORLD, Operation, World
 
 Mode = Literal["A", "B"]
 
@@ -28,6 +28,8 @@ ACTIONS = {
     "cancel": 4,
     "retry": 4,
     "redrive": 0.5,
+    "redrive_by_filter": 0.5,
+    "sweep": 1,
     "reschedule": 2.5,
     "relay": 12,
     "observe": 2,
@@ -60,8 +62,8 @@ LASTS = {
 """How long Lambda lets each function run, as deployed."""
 MAY_BE_ZOMBIES = ("relay", "ticker", "dead_letters", "worker")
 """Functions that a history may let live on past their time. Not the observer: its marks are kept for 15 minutes only (`marks`)."""
-ZOMBIES_LAST = timedelta(seconds=KEPT_SECONDS - 60)
-"""No process outlives the retention of a job that it ran: the tokens of a new job under the same key begin anew."""
+ZOMBIES_LAST = timedelta(minutes=15)
+"""No process lives longer (Lambda quotas); a job that is made anew under its key once nobody can still be at the old one begins anew."""
 LOSSES = ("lose", "purge", "day", "skip")
 DELAYS = (0, 0, 0, 5, 200, 899, 901, 2000)
 JUMPS = ((1, 2, 5), (0.3, 1, 5, 20, 60), (1, 5, 30, 100, 600, 1800), (20, 61, 95, 300))
@@ -182,6 +184,14 @@ class History:
 
     def do_redrive(self) -> bool:
         return self.begin("operations", self.world.redrive)
+
+    def do_redrive_by_filter(self) -> bool:
+        return self.begin("operations", self.world.redrive_by_filter)
+
+    def do_sweep(self) -> bool:
+        """Somebody purges the queue, or what is in one state."""
+        status = self.rng.choice((None, "done", "dead", "cancelled", "pending"))
+        return self.begin("operations", lambda op: self.world.purge(op, status))
 
     def do_reschedule(self) -> bool:
         job_id, delay, priority = self.some_job(), timedelta(seconds=self.rng.choice(DELAYS)), self.rng.choice((1, 5, 10))

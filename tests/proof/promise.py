@@ -109,7 +109,7 @@ class Promise:
         need((before.status, after.status) in row.moves, f"{where}: no such transition")
         need(after.rev == before.rev + 1, f"{where}: rev {before.rev} -> {after.rev}")
         id = after.id
-        need(id not in self.cancelled or event == "retry", f"{where}: it was said that it is cancelled")
+        need(id not in self.cancelled or event in ("retry", "forget"), f"{where}: it was said that it is cancelled")
         granted = event in ("claim", "take_over") and after.status is Status.RUNNING
         need(after.token == before.token + granted, f"{where}: token {before.token} -> {after.token}")
         grows = event in NEEDS_MESSAGE and after.status in (Status.PENDING, Status.FAILED, Status.SCHEDULED)

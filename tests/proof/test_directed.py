@@ -144,3 +144,22 @@ def test_what_was_lost_in_every_way_at_once_heals(scene: Scene) -> None:
             break
     assert {scene.job(id).status for id in (ids[0], ids[2], late)} == {Status.DONE}
     assert scene.job(ids[1]).status is Status.DEAD
+
+
+def test_a_purged_job_made_anew_under_its_key_is_safe_from_the_worker_that_lost_it(scene: Scene) -> None:
+    (id,) = scene.enqueue("slow")
+    scene.relay()
+    zombie = scene.begin_work(id)
+    scene.world.now = (scene.job(id).lease_until or scene.world.now) + MINUTE
+    scene.redeliver()
+    scene.work(1)
+    assert (scene.job(id).status, scene.job(id).token) == (Status.DONE, 2)
+    scene.world.now += MINUTE
+    scene.run("operations", scene.world.purge)
+    scene.enqueue("slow")
+    scene.relay()
+    worker = scene.begin_work(id)
+    scene.finish(zombie)
+    assert (scene.job(id).status, scene.job(id).token) == (Status.RUNNING, 3)
+    scene.finish(worker)
+    assert scene.job(id).status is Status.DONE

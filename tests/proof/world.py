@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from botocore.exceptions import ClientError, ConnectionClosedError
@@ -27,12 +28,16 @@ from jobline.job import Job, Status
 from jobline.memory_deployment import MemoryDeployment, Ports, dead_letters_name, lane_name, sqs_record
 from jobline.memory_stream import MemoryStream
 from jobline.message import Message
+from jobline.purging import Purging
 from jobline.queue_states import QueueState
+from jobline.redriving import Redriving
 from jobline.request import parse_request
+from jobline.selection import Purge, Redrive, Selection
 from jobline.shards import shard_of
 from jobline.steering import Cancel, Continue, NonRetryable, RetryAfter, Snooze
 from jobline.store import Outcome
 from jobline.strict_json import parse
+from jobline.sweep import patiently
 from jobline.transitions import Write
 from tests.factories import NOW
 from tests.proof.promise import SKEW, Broken, Promise, need
@@ -254,6 +259,17 @@ class WorldStore(Calls):
         self.op.look(job_id)
         return outcome
 
+    def delete(self, job: Job) -> bool:
+        def effect() -> bool:
+            before = self.world.store.jobs.get(job.id)
+            deleted = self.world.store.delete(job)
+            if before is not None and job.id not in self.world.store.jobs:
+                self.op.judge(lambda: self.world.promise.removed(before))
+                self.world.stream.entries(0)
+            return deleted
+
+        return self.call("delete", effect)
+
     def _seen(self, job: Job | None, job_id: str) -> Job | None:
         self.op.look(job_id)
         return job
@@ -426,6 +442,22 @@ class World:
         for job_id in [job.id for job in self.store.jobs.values() if job.status is Status.DEAD]:
             with suppress(JoblineError):
                 service.retry(service.find(job_id), op=op.name)
+
+    def purge(self, op: Operation, status: Any = None) -> None:
+        """`POST /queues/{q}/purge`: every job that waits is cancelled, every one that is over is removed."""
+        store, selection = WorldStore(op), Purge(queue=QUEUE, status=status)
+        visit = Purging(store=store, keep=self.deployment.definitions.keep, op=op.name, dry_run=False, clock=op.clock)
+        self._sweep(store, selection, visit, began=op.clock())
+
+    def redrive_by_filter(self, op: Operation) -> None:
+        """`POST /queues/{q}/redrive` of what failed, dead or about to be tried again."""
+        store, selection, began = WorldStore(op), Redrive(queue=QUEUE, status="failed"), op.clock()
+        self._sweep(store, selection, Redriving(store=store, op=op.name, began=began, dry_run=False, clock=op.clock), began=began)
+
+    def _sweep(self, store: WorldStore, selection: Selection, visit: Callable[[Job], str], *, began: datetime) -> None:
+        for found in store.get_many(list(self.store.jobs)).values():
+            if not found.gone(began) and selection.wants(found, began=began):
+                patiently(partial(visit, found), self.deployment.sleep)
 
     def reschedule(self, op: Operation, job_id: str, delay: timedelta, priority: int) -> None:
         """`PATCH /jobs/{id}`."""

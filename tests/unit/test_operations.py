@@ -193,10 +193,11 @@ def test_a_job_that_is_enqueued_again_by_its_key_after_a_purge_is_a_new_job(oper
     assert operator.status(id) is Status.DONE
 
 
-def test_a_record_whose_lost_worker_may_still_run_is_hidden_and_its_token_goes_on(operator: Operator) -> None:
+@pytest.mark.parametrize("lost", ["crash", "lost"])
+def test_a_record_whose_lost_worker_may_still_run_is_hidden_and_its_token_goes_on(operator: Operator, lost: str) -> None:
     id = operator.has(idempotency_key="order-1")
     operator.run()
-    operator.changed(id, history=(history_entry("lost", operator.deployment.now, 1),), token=7)
+    operator.changed(id, history=(history_entry(lost, operator.deployment.now, 1),), token=7)
     assert operator.do("purge") == {"dry_run": False, "deleted": 1}
     hidden = operator.deployment.job(id)
     assert hidden.gone(operator.deployment.now)

@@ -13,7 +13,7 @@ from jobline.definitions import OPERATIONS, Definitions
 from jobline.job import Job, Status
 from jobline.job_type import JobType
 from jobline.lanes import lane_of
-from jobline.memory_deployment import MemoryDeployment, Ports, lane_name, sqs_record
+from jobline.memory_deployment import MemoryDeployment, Ports, sqs_record
 from jobline.message import Message
 from jobline.steering import Continue
 from jobline.store import Store
@@ -150,15 +150,16 @@ class FragileDeployment(MemoryDeployment):
         continued = -1
         while (job := self.job(job_id)).continued > continued and job.status is Status.PENDING:
             continued = job.continued
-            lane = lane_name(job.queue, lane_of(job.priority, self.definitions.queues[job.queue].lane_names))
+            queue = self.definitions.queues[job.queue]
+            lane = self.lanes(queue)[lane_of(job.priority, queue.lane_names)]
             message = Message(id=job.id, queue=job.queue, dispatch=job.dispatch, timeout=job.timeout)
-            carried = {"MessageId": f"alone-{job.id}", "ReceiptHandle": "none", "Body": message.encode(), "Attributes": {}}
-            worker = self.definitions.queues[job.queue].worker
+            attributes = {"MessageGroupId": job.ordering_key or job.id}
+            carried = {"MessageId": f"alone-{job.id}", "ReceiptHandle": "none", "Body": message.encode(), "Attributes": attributes}
             try:
-                self.make_worker(self.ports, worker).handle(
+                self.make_worker(self.ports, queue.worker).handle(
                     {"Records": [sqs_record(carried, lane)]},
                     request_id=f"alone-{job.id}-{job.rev}",
-                    remaining_milliseconds=self.definitions.workers[worker].timeout * 1000,
+                    remaining_milliseconds=self.definitions.workers[queue.worker].timeout * 1000,
                 )
             finally:
                 self.mishaps.dead = False

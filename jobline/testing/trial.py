@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from jobline.context import Log
 from jobline.definitions import Definitions
@@ -21,6 +21,11 @@ from jobline.testing.catalogue import Catalogue, What
 from jobline.testing.expectations import Expectation, line, miscounted, missed, unwanted
 from jobline.testing.mishaps import FragileDeployment, Mishap, Moment, ProcessDied
 from jobline.testing.trial_job import TrialJob
+
+if TYPE_CHECKING:
+    from jobline.async_client import AsyncClient
+    from jobline.client import Client
+    from jobline.testing.trial_connection import TrialConnection
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """The time in a trial deployment until somebody moves it."""
@@ -114,6 +119,35 @@ class TrialDeployment:
         if after.status != "done":
             raise RuntimeError(f"{name} did not end well: {after.status}{f', {after.error}' if after.error else ''}")
         return job.result
+
+    # ------------------------------------------------------------------------------------------------ clients
+
+    def client(self) -> Client:
+        """A client of this deployment's API, for code that is given one; a job that it waits for is run, and time passes meanwhile.
+
+        The project's own `functions.api` answers, so that must be importable.
+        """
+        from jobline.client import Client
+
+        return Client(connection=self._connection(), sleep=self._pass_time)
+
+    def async_client(self) -> AsyncClient:
+        """The same for programs that use asyncio."""
+        from jobline.async_client import AsyncClient
+
+        async def sleep(seconds: float) -> None:
+            self._pass_time(seconds)
+
+        return AsyncClient(connection=self._connection(), sleep=sleep)
+
+    def _connection(self) -> TrialConnection:
+        # Imported here: most tests need none, and the router is the dearest import of them all.
+        from jobline.testing.trial_connection import TrialConnection
+
+        return TrialConnection(self.deployment, self._pass_time)
+
+    def _pass_time(self, seconds: float) -> None:
+        self.advance(seconds)
 
     # ------------------------------------------------------------------------------------------------ mishaps
 

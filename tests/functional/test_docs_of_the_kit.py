@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,11 +34,12 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def test_every_snippet_runs(tmp_path: Path) -> None:
-    (greet,) = blocks("README.md", "Add a job")
-    shown = [*blocks("README.md", "Test your jobs"), *blocks("docs/testing.md", "")]
+    greet, *tests_of_greet = blocks("README.md", "Add a job")
+    shown = [*tests_of_greet, *blocks("README.md", "Test your jobs"), *blocks("docs/testing.md", "")]
     modules = {path.group(1): text for text in shown if (path := re.match(r"# (functions/\S+)\n", text))}
     tests = {f"tests/test_{number}.py": text for number, text in enumerate(shown) if text not in modules.values()}
     write(tmp_path, {**PROJECT, **modules, **tests, "functions/notifications/greet.py": greet})
+    shutil.copytree(ROOT / "functions" / "api", tmp_path / "functions" / "api")
     done = run_pytest(tmp_path)
     count = sum(len(re.findall(r"^ *def test_", text, flags=re.MULTILINE)) for text in tests.values())
     assert count > 12
@@ -46,7 +48,7 @@ def test_every_snippet_runs(tmp_path: Path) -> None:
 
 
 def test_a_test_that_fails_lists_its_jobs_and_points_at_the_test(tmp_path: Path) -> None:
-    (greet,) = blocks("README.md", "Add a job")
+    greet = blocks("README.md", "Add a job")[0]
     text = 'def test_it(jobs):\n    jobs.enqueue("greet", {"name": "Ada"}, priority=2)\n    jobs.assert_enqueued("greet", name="Bob")\n'
     write(tmp_path, {**PROJECT, "functions/notifications/greet.py": greet, "tests/test_it.py": text})
     output = run_pytest(tmp_path).stdout

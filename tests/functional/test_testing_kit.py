@@ -313,6 +313,16 @@ def test_perform_takes_any_queue_of_a_type_that_several_have() -> None:
         jobs.enqueue("echo", {"a": 1})
 
 
+@pytest.mark.parametrize("kind", [{"ordered": True}, {"low_latency": True}, {"batch_size": 10}, {"lanes": 1}])
+def test_queues_of_every_kind_can_be_tried(kind: dict[str, Any]) -> None:
+    sent.clear()
+    jobs = make_deployment(post, queue=kind)
+    assert jobs.perform(Letter(to="Ada"))["to"] == "Ada"
+    made = [jobs.enqueue(Letter(to=to)) for to in ("Bob", "Cy")]
+    assert jobs.drain() == made
+    assert sent == ["Ada", "Bob", "Cy"]
+
+
 # Mishaps
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +31,12 @@ NOT_RUN_HERE = {
     ".venv/bin/jobs purge emails --status failed": "the same, and asks at a terminal",
 }
 """Lines of README that no test here runs, and why not."""
+
+PYTHON_RUN_ELSEWHERE = {
+    "Test your jobs": "tests/functional/test_docs_of_the_kit.py runs it",
+    "Call it": "test_the_client_that_is_shown_prints_its_result runs it",
+}
+"""Sections whose Python is no file of a new job."""
 
 
 class Block(NamedTuple):
@@ -91,9 +98,15 @@ def test_the_commands_to_try_do_what_they_say(client: Client) -> None:
     assert client.job(later[1])["status"] == "cancelled"
 
 
+def test_the_client_that_is_shown_prints_its_result(client: Client) -> None:
+    (program,) = (block.text for block in blocks() if block.section == "Call it" and block.language == "python")
+    ran = run_line(shlex.join([sys.executable, "-c", program]), ROOT, JOBS_API_URL=client.url)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "message_id" in ran.stdout
+
+
 def test_a_new_job_is_added_as_readme_says(checkout: Path) -> None:
-    for block in (block for block in blocks() if block.language == "python" and block.section != "Test your jobs"):
-        # (Those are run by tests/functional/test_docs_of_the_kit.py.)
+    for block in (block for block in blocks() if block.language == "python" and block.section not in PYTHON_RUN_ELSEWHERE):
         assert block.section == "Add a job" and block.file is not None, f"this test does not know what to do with {block}"
         (checkout / block.file).write_text(block.text, encoding="utf-8")
 

@@ -76,7 +76,7 @@ class History:
         self.rng = random.Random(f"{seed}{mode}")
         rng = self.rng
         self.mode = mode
-        self.world = World(rng, repair=mode == "A", faults=rng.choice((0, 0.03, 0.1)))
+        self.world = World(rng, repair=mode == "A", faults=rng.choice((0, 0.03, 0.1)), low_latency=rng.random() < 0.2)
         self.running: list[Operation] = []
         self.jobs = rng.choice((1, 2, 4, 6))
         self.enqueued = 0

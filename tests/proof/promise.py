@@ -112,7 +112,9 @@ class Promise:
         need(id not in self.cancelled or event in ("retry", "forget"), f"{where}: it was said that it is cancelled")
         granted = event in ("claim", "take_over") and after.status is Status.RUNNING
         need(after.token == before.token + granted, f"{where}: token {before.token} -> {after.token}")
-        grows = event in NEEDS_MESSAGE and after.status in (Status.PENDING, Status.FAILED, Status.SCHEDULED)
+        # A job of an ordered queue keeps its message, and so its place, while it waits for another attempt (R28).
+        keeps = after.ordered and event in ("fail", "snooze", "continue", "lose")
+        grows = event in NEEDS_MESSAGE and not keeps and after.status in (Status.PENDING, Status.FAILED, Status.SCHEDULED)
         need(after.dispatch == before.dispatch + grows, f"{where}: dispatch {before.dispatch} -> {after.dispatch}")
         need(after.resend == before.resend + (event == "resend"), f"{where}: resend {before.resend} -> {after.resend}")
         same = (before.result, before.result_ref) == (after.result, after.result_ref)

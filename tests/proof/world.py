@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
+import msgspec
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from jobline import ids, job_type, rescheduling
@@ -315,7 +316,7 @@ class WorldClient(Calls):
         def send() -> dict[str, Any]:
             for entry in Entries:
                 message = Message.decode(entry["MessageBody"])
-                about = (message.id, message.dispatch, entry["DelaySeconds"])
+                about = (message.id, message.dispatch, entry.get("DelaySeconds", 0))
                 self.op.judge(lambda about=about: self.world.promise.sent(*about))
             taken, refused = Entries, []
             if self.world.unlucky(0.05):
@@ -336,8 +337,10 @@ def _aws_failure(rng: random.Random) -> Callable[[str], Exception]:
 class World:
     """One deployment, its jobs and its history. `repair`: whether the ticker heals what was lost."""
 
-    def __init__(self, rng: random.Random, *, repair: bool, faults: float = 0.04) -> None:
+    def __init__(self, rng: random.Random, *, repair: bool, faults: float = 0.04, ordered: bool = False, low_latency: bool = False) -> None:
         self.rng = rng
+        self.ordered = ordered
+        self.lanes = LANES[1:2] if ordered else LANES
         self.repair = repair
         self.faults = faults
         self.planned: Fault | None = None
@@ -347,7 +350,9 @@ class World:
         self.current: Operation | None = None
         self.requests: dict[int, dict[str, Any]] = {}
         receives = rng.choice((1, 2, 4, 10, 10))
-        self.deployment = MemoryDeployment(DEFINITIONS, {WORKER: [_run]}, start=NOW, seed=rng.randrange(2**32), most_receives=receives)
+        queue = msgspec.structs.replace(DEFINED, ordered=ordered, low_latency=low_latency)
+        definitions = Definitions(stage="test", queues={QUEUE: queue}, workers=WORKERS)
+        self.deployment = MemoryDeployment(definitions, {WORKER: [_run]}, start=NOW, seed=rng.randrange(2**32), most_receives=receives)
         self.store, self.sqs = self.deployment.store, self.deployment.sqs
         self.sqs._shuffle = rng.shuffle
         retention = timedelta(hours=24) if repair else NEVER
@@ -490,7 +495,10 @@ class World:
         worker = self.deployment.make_worker(self.ports(op), WORKER)
         milliseconds = int(FUNCTION_TIMEOUT.total_seconds() * 1000)
         self._consume(
-            op, lane_name(QUEUE, lane), size, lambda event: worker.handle(event, request_id=op.name, remaining_milliseconds=milliseconds)
+            op,
+            lane_name(QUEUE, lane, ordered=self.ordered),
+            size,
+            lambda event: worker.handle(event, request_id=op.name, remaining_milliseconds=milliseconds),
         )
 
     def settle_dead_letters(self, op: Operation) -> None:
@@ -571,14 +579,15 @@ class World:
             run("relay", lambda op, shard=shard: self.relay(op, shard, 100))
             run("observer", lambda op, shard=shard: self.observe(op, shard, 100))
         run("ticker", self.tick)
-        for lane in LANES:
+        for lane in self.lanes:
             run("worker", lambda op, lane=lane: self.work(op, lane, (1, 10)[number % 2]))
-        run("dead_letters", self.settle_dead_letters)
+        if not self.ordered:
+            run("dead_letters", self.settle_dead_letters)
 
     def _next_moment(self) -> datetime:
         """When something can happen next: a message shows, or a tick that has something to look at."""
         tick = self.now + timedelta(minutes=1)
-        moments = [message.visible_at for message in self.sqs.messages()]
+        moments = [moment for name in self.sqs.queues if (moment := self.sqs.next_visible_at(name)) is not None]
         moments += [max(job.attention_at or job.created_at + timedelta(minutes=15), tick) for job in self.unfinished()]
         return min(max(min(moments, default=self.now), self.now), self.now + timedelta(hours=6))
 
@@ -595,11 +604,8 @@ class World:
 
 
 LANES = ("high", "normal", "low")
-DEFINITIONS = Definitions(
-    stage="test",
-    queues={QUEUE: Queue(name=QUEUE, worker=WORKER, batch_size=10, retention_done_seconds=KEPT_SECONDS, retention_seconds=KEPT_SECONDS)},
-    workers={WORKER: Worker(name=WORKER, timeout=int(FUNCTION_TIMEOUT.total_seconds()))},
-)
+WORKERS = {WORKER: Worker(name=WORKER, timeout=int(FUNCTION_TIMEOUT.total_seconds()))}
+DEFINED = Queue(name=QUEUE, worker=WORKER, batch_size=10, retention_done_seconds=KEPT_SECONDS, retention_seconds=KEPT_SECONDS)
 
 KEYS = [key for number in range(1000) if shard_of(ids.derived_id(QUEUE, key := f"key-{number}")) == 0]
 """Idempotency keys of jobs that share a partition: the repair walk has one cursor for all of them."""

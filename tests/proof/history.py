@@ -17,7 +17,7 @@ from jobline.claims import LEASE_MARGIN
 from jobline.job import RETRYABLE, WAITING, Status
 from jobline.memory_deployment import dead_letters_name, lane_name
 from tests.proof.conditions import conditions
-from tests.proof.promise import SKEW, Broken
+from tests.proof.promise import SKEW, Broken, need
 from tests.proof.world import FUNCTION_TIMEOUT, KINDS, LANES, NEVER, QUEUE, WORLD, Operation, World
 
 Mode = Literal["A", "B"]
@@ -77,6 +77,8 @@ class History:
         rng = self.rng
         self.mode = mode
         self.world = World(rng, repair=mode == "A", faults=rng.choice((0, 0.03, 0.1)), low_latency=rng.random() < 0.2)
+        self.unique = rng.random() < 0.15
+        """Whether all jobs have one unique key."""
         self.running: list[Operation] = []
         self.jobs = rng.choice((1, 2, 4, 6))
         self.enqueued = 0
@@ -96,9 +98,17 @@ class History:
                 self.act()
             self.bury()
             self.world.drain()
+            if self.unique:
+                self.take_the_key()
         finally:
             self.bury()
             WORLD.pop()
+
+    def take_the_key(self) -> None:
+        """Nobody holds a unique key whose jobs are over."""
+        number, fields = self.jobs, {"unique": {"key": "one", "on_conflict": "reject"}}
+        self.world.operation("api", lambda op: self.world.enqueue(op, number, "ok", **fields), threaded=False).advance()
+        need(self.world.id_of(number) in self.world.store.jobs, "a unique key is held, though its jobs are over")
 
     def act(self) -> None:
         """Does one thing; of those that there is something for."""
@@ -165,6 +175,8 @@ class History:
             fields["expires_in"] = delay + rng.choice((1, 30, 400))
         if rng.random() < 0.1:
             fields["payload"] = {"kind": kind, "text": "x" * 500}
+        if self.unique:
+            fields["unique"] = {"key": "one", "on_conflict": rng.choice(("return", "replace", "reject"))}
         self.enqueued += 1
         return self.begin("api", lambda op: self.world.enqueue(op, number, kind, **fields))
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from jobline import claims, counter_items, dead_letters, finishes, marks, relay, service, ticker, transitions, worker
+from jobline import claims, counter_items, dead_letters, finishes, locks, marks, relay, service, ticker, transitions, worker
 from jobline.errors import Unavailable
 from jobline.job import RETRYABLE, WAITING, Job, Status
 from jobline.shards import queue_partitions
@@ -450,6 +450,20 @@ def ttl_kept() -> Iterator[None]:
 @planted
 def patch_no_dispatch() -> Iterator[None]:
     with writes(transitions.reschedule, lambda write, _: keeping(write, "dispatch")):
+        yield
+
+
+@planted
+def lock_holds_nothing() -> Iterator[None]:
+    """Not the simulation's: a unique key that somebody has is free for everybody."""
+    with method(locks.Lock, "holds", lambda _: lambda self, job, now: False):
+        yield
+
+
+@planted
+def lock_outlives_its_job() -> Iterator[None]:
+    """Not the simulation's: a unique key stays taken when its job is over."""
+    with method(locks.Lock, "holds", lambda _: lambda self, job, now: self.expires_at > now):
         yield
 
 

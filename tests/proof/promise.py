@@ -6,6 +6,7 @@ A fact that does not hold raises `Broken`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -228,6 +229,13 @@ class Promise:
             self.cancelled.setdefault(id, record.completed_at or EARLIER)
         else:
             need(record.cancel_requested or record.over, f"{id[:8]}: nobody will know that it is to be cancelled")
+
+    def alone_with_its_key(self, made: Job | None, jobs: Iterable[Job]) -> None:
+        """A unique job was made: no other one that holds the key may be open. A job that was retried by hand holds none any more."""
+        others = [
+            job.id[:8] for job in jobs if job.unique and not job.over and self.life[job.id] == 0 and made is not None and job.id != made.id
+        ]
+        need(not others, f"{made.id[:8] if made else ''} was made beside {others}, which hold its unique key")
 
     def sent(self, job_id: str, dispatch: int, delay: int) -> None:
         """The relay asked SQS for a message."""

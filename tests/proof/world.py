@@ -22,10 +22,12 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from jobline import ids, job_type, rescheduling
 from jobline.context import Context
+from jobline.creation import Creation, Replaced
 from jobline.deadline import AttemptTimedOut
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import JoblineError, Unavailable
 from jobline.job import Job, Status
+from jobline.locks import Lock
 from jobline.memory_deployment import MemoryDeployment, Ports, dead_letters_name, lane_name, sqs_record
 from jobline.memory_stream import MemoryStream
 from jobline.message import Message
@@ -236,6 +238,20 @@ class WorldStore(Calls):
             return outcome
 
         return self.call("create", write)
+
+    def create_unique(self, job: Job, lock: Lock, *, replaced: Replaced | None = None, **found: Any) -> Creation:
+        def write() -> Creation:
+            jobs = self.world.store.jobs
+            before, waiting = jobs.get(job.id), jobs.get(replaced.job.id) if replaced is not None else None
+            creation = self.world.store.create_unique(job, lock, replaced=replaced, **found)
+            if creation.applied and creation.job is not None:
+                if waiting is not None:
+                    self.world.wrote(self.op, "cancel", waiting, jobs[waiting.id])
+                self.world.wrote(self.op, "enqueue", before, creation.job)
+                self.op.judge(lambda: self.world.promise.alone_with_its_key(creation.job, jobs.values()))
+            return creation
+
+        return self.call("create_unique", write)
 
     def apply(self, job_id: str, write: Write) -> Outcome:
         return self.call(write.event, lambda: self._apply(job_id, write))

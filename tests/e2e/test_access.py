@@ -61,6 +61,15 @@ def test_a_user_of_one_queue_reaches_that_queue_only(caller: Caller) -> None:
     assert user.call("POST", "/jobs", ECHO).status == 403
 
 
+def test_each_of_an_operator_s_routes_is_granted_by_itself(caller: Caller) -> None:
+    user = caller("POST/queues/diagnostics/redrive", "GET/queues/operations/jobs/*")
+    started = user.call("POST", "/queues/diagnostics/redrive", {"error": "an error that no job has"})
+    assert started.status == 202
+    assert user.call("GET", f"/queues/operations/jobs/{started.body['id']}").status == 200
+    for forbidden in ("diagnostics/purge", "diagnostics/pause", "diagnostics/resume", "emails/redrive"):
+        assert user.call("POST", f"/queues/{forbidden}").status == 403
+
+
 def test_a_wrong_url_is_not_found(client: Client) -> None:
     wrong = client.url.rpartition("/")[0] + "/00000000"
     assert Client(wrong).call("GET", "/health").status == 404

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -58,19 +60,25 @@ def test_a_test_that_fails_lists_its_jobs_and_points_at_the_test(tmp_path: Path)
     assert "trial.py" not in output
 
 
-@pytest.mark.parametrize("registered", [["-p", "jobline.pytest_plugin"], []])
-def test_the_plugin_may_be_registered_twice_and_costs_nothing_unused(tmp_path: Path, registered: list[str]) -> None:
-    """As an entry point and by `pytest_plugins`: pytest refuses the same plugin under two names."""
+@pytest.mark.parametrize("conftest", ['pytest_plugins = ["jobline.pytest_plugin"]\n', ""], ids=["named by conftest.py too", "installed"])
+def test_the_installed_plugin_is_found_may_be_named_too_and_costs_nothing_unused(tmp_path: Path, conftest: str) -> None:
+    """pytest refuses the same plugin under two names."""
     text = (
         "import sys\n\n\ndef test_it(request):\n"
         "    assert request.config.pluginmanager.hasplugin('jobline.pytest_plugin')\n"
-        "    assert 'jobline.testing.trial' not in sys.modules\n"
+        "    assert 'jobline.testing' not in sys.modules\n"
     )
-    top = {"conftest.py": 'pytest_plugins = ["jobline.pytest_plugin"]\n', "test_it.py": text}
-    write(tmp_path, {**PROJECT, "pyproject.toml": "[tool.pytest.ini_options]\n", **top})
-    assert "1 passed" in run_pytest(tmp_path, *registered).stdout
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["pytest11"].items())
+    installed = {
+        "installed/jobline_again-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: jobline-again\nVersion: 1\n",
+        "installed/jobline_again-1.dist-info/entry_points.txt": f"[pytest11]\n{points}",
+    }
+    write(tmp_path, {"pyproject.toml": "[tool.pytest.ini_options]\n", "conftest.py": conftest, "test_it.py": text, **installed})
+    done = run_pytest(tmp_path, PYTHONPATH=os.pathsep.join([str(tmp_path / "installed"), str(ROOT)]))
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
-def run_pytest(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
+def run_pytest(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    return subprocess.run(command, cwd=root, env=os.environ | environment, capture_output=True, text=True, timeout=300)

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from jobline.claims import Claims, Delivery, Held, Suspect, Verdict
+from jobline.claims import Claims, Delivery, Held, Suspect, Unknown, Verdict
 from jobline.errors import InvalidMessage, Unavailable
 from jobline.log import Log
 from jobline.quarantine import Quarantine
 from jobline.queue import FIFO, Hiding, Queues
 
+SOON: Final = timedelta(seconds=5)
+"""When to try again what could not be done now. Until then the group waits, and it would wait for the queue's whole visibility timeout."""
 Record = Mapping[str, Any]
 """One record of Lambda's SQS event."""
 
@@ -78,18 +80,20 @@ class OrderedBatch:
             verdict = self.claims.take_suspect(verdict)
         if isinstance(verdict, Held):
             self.run(verdict)
+        elif isinstance(verdict, (Suspect, Unknown)):
+            self._give_back([record], SOON)  # somebody else wrote in between
         else:
             self.settle(delivery, verdict)
         return delivery.message_id not in self.kept
 
-    def _give_back(self, records: Sequence[Record]) -> None:
-        """Shows messages again at once that nothing was done with; those hidden in front of them keep them back all the same."""
+    def _give_back(self, records: Sequence[Record], after: timedelta = timedelta()) -> None:
+        """Shows messages again that nothing was done with; those hidden in front of them keep them back all the same."""
         if not records:
             return
         now = self.clock()
         self.kept.extend(record["messageId"] for record in records)
         name = records[0]["eventSourceARN"].rsplit(":", 1)[-1]
-        self.queues.hide_many(name, [Hiding(record["receiptHandle"], now) for record in records], now)
+        self.queues.hide_many(name, [Hiding(record["receiptHandle"], now + after) for record in records], now)
 
     def _put_away(self, record: Record, reason: str) -> bool:
         """Keeps a message that nobody can read in quarantine; no dead-letter queue would, and it must not block its group for ever."""
@@ -97,7 +101,7 @@ class OrderedBatch:
             key = self.quarantine.keep(record, reason)
         except Unavailable as error:
             self.log.warning("message not in quarantine yet", message=record["messageId"], error=str(error))
-            self.kept.append(record["messageId"])
+            self._give_back([record], SOON)
             return False
         self.log.error("message quarantined", message=record["messageId"], key=key, reason=reason)
         return True

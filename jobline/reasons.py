@@ -143,6 +143,8 @@ def _waiting(job: Job, queue: Queue, stats: QueueStats, now: datetime) -> Reason
     facts = _due_facts(job, now)
     ahead = _ahead(job, stats, waited)
     facts |= {"jobs_ahead": ahead, "running": stats.running, "starts_per_second": stats.dequeue_rate, "error_rate": stats.error_rate}
+    if job.ordered and waited > ON_ITS_WAY:
+        return _in_order(job, now, facts)
     if waited > STALLED_AFTER and stats.dequeue_rate == 0 and stats.running == 0:
         facts["looked_at"] = _at(max(_looked_at(job), now) + TICK)
         sentence = (
@@ -166,6 +168,16 @@ def _waiting(job: Job, queue: Queue, stats: QueueStats, now: datetime) -> Reason
         f" another is sent at about {facts['looked_at']}."
     )
     return Reason(code="overdue", sentence=sentence, facts=facts)
+
+
+def _in_order(job: Job, now: datetime, facts: dict[str, Any]) -> Reason:
+    facts |= {"ordering_key": job.ordering_key, "looked_at": _at(max(_looked_at(job), now) + TICK)}
+    sentence = (
+        f"It keeps its place: it starts when every job with the ordering key {job.ordering_key!r} that came before it is over, and the"
+        f" first of them may be waiting for its next attempt. If there is none, its message is late or was lost, and another is sent at"
+        f" about {facts['looked_at']}."
+    )
+    return Reason(code="in_order", sentence=sentence, facts=facts)
 
 
 def _behind(job: Job, stats: QueueStats, ahead: int, facts: dict[str, Any]) -> Reason:

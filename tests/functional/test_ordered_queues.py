@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from jobline.context import Context
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.job import Job, Status
 from jobline.job_type import job
 from jobline.memory_deployment import MemoryDeployment
+from jobline.memory_items import MemoryBucket
 from jobline.steering import NonRetryable, RetryAfter, Snooze
 from tests.factories import NOW, seconds
 
@@ -176,6 +179,31 @@ def test_a_message_that_nobody_can_read_is_kept_in_quarantine_and_blocks_nobody(
     ledger.aws.run_until_idle()
     assert ledger.states() == {"a1": "done"}
     assert [key.split("/")[:2] for key in ledger.aws.bucket.objects] == [["quarantine", LEDGER]]
+
+
+class FullBucket(MemoryBucket):
+    """Takes nothing for a while."""
+
+    refusals = 2
+
+    def put_object(self, **arguments: Any) -> dict[str, Any]:
+        if self.refusals:
+            self.refusals -= 1
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": "not now"}}, "PutObject")
+        return super().put_object(**arguments)
+
+
+def test_what_cannot_be_put_into_quarantine_now_is_tried_again_soon() -> None:
+    ledger = Ledger()
+    bucket = FullBucket()
+    ledger.aws.ports = replace(ledger.aws.ports, bucket=bucket)
+    entry = {"Id": "0", "MessageBody": "?", "MessageGroupId": "a", "MessageDeduplicationId": "?"}
+    ledger.aws.sqs.send_message_batch(QueueUrl=LEDGER, Entries=[entry])
+    ledger.enqueue("a1")
+    ledger.aws.run_until_idle()
+    assert ledger.starts == []
+    ledger.aws.advance(seconds(20))
+    assert (ledger.starts, len(bucket.objects)) == (["a1"], 1)
 
 
 def test_a_cancelled_head_makes_way_and_a_retry_by_hand_comes_in_at_the_tail() -> None:

@@ -43,6 +43,15 @@ def test_a_polled_queue_costs_26_cents_a_month() -> None:
     assert polling.dollars / 2 == pytest.approx(0.26, abs=0.005)
 
 
+def test_an_ordered_queue_costs_one_fifo_queue_polled_and_no_dead_letter_queue() -> None:
+    ordered = {"ledger": Queue(name="ledger", worker="data", ordered=True)}
+    polled = {item.what: round(item.dollars, 2) for item in idle_cost(Definitions(stage="dev", queues=ordered))}
+    assert (polled["1 FIFO queue"], polled["0 SQS queues polled by Lambda"]) == (0.32, 0)
+    assert "ledger: worker data, ordered, at most 10 keys at a time" in report(
+        Definitions(stage="dev", queues=ordered), python="3.13", compiler=HERE
+    )
+
+
 def test_five_queues_with_three_lanes_cost_no_more_than_twelve_dollars_at_rest() -> None:
     five = {name: Queue(name=name, worker="data") for name in ("a", "b", "c", "d", "e")}
     assert sum(item.dollars for item in idle_cost(Definitions(stage="dev", queues=five))) <= 12

@@ -18,7 +18,7 @@ from jobline.errors import InvalidDefinitions
 from jobline.log import Silence
 from jobline.long_poll import LONGEST_WAIT
 from jobline.settings import BUCKET, LANES, MAPPINGS, OPERATIONS_FUNCTION, QUEUE_URL_BASE, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
-from tests.infra.deployment import OWN_FUNCTIONS, definitions, functions, make_stack, mappings, resources, template, the
+from tests.infra.deployment import OWN_FUNCTIONS, as_list, definitions, functions, make_stack, mappings, resources, template, the
 
 BOTH = pytest.mark.parametrize("stage", ["dev", "local"])
 
@@ -56,6 +56,20 @@ def test_an_ordered_queue_has_one_fifo_lane_with_no_dead_letter_queue_that_would
         assert "RedrivePolicy" not in lane
         assert "ContentBasedDeduplication" not in lane
         assert (lane["DeduplicationScope"], lane["FifoThroughputLimit"]) == ("messageGroup", "perMessageGroupId")
+
+
+def test_who_enqueues_may_send_into_every_lane_of_a_low_latency_queue() -> None:
+    names = ("fast", "operations")
+    workers = {name: Worker(name=name) for name in names}
+    queues = {name: Queue(name=name, worker=name, low_latency=name == "fast") for name in names}
+    found = Template.from_stack(make_stack("dev", Definitions(stage="dev", queues=queues, workers=workers)))
+    policies = found.find_resources("AWS::IAM::Policy").items()
+    for function in ("Api", "Fast", "Operations"):
+        [policy] = [policy for name, policy in policies if name.startswith(f"{function}Role")]
+        statements = policy["Properties"]["PolicyDocument"]["Statement"]
+        [sends] = [statement["Resource"] for statement in statements if "sqs:SendMessage" in as_list(statement["Action"])]
+        lanes = {re.sub("[0-9A-F]{8}$", "", lane["Fn::GetAtt"][0]) for lane in sends}
+        assert lanes == {"Queuesfasthigh", "Queuesfastnormal", "Queuesfastlow"}
 
 
 @BOTH

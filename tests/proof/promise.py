@@ -179,7 +179,7 @@ class Promise:
         id = after.id
         if event in ("enqueue", "fail", "snooze", "continue", "reschedule"):
             held = after.attention_at is not None and after.attention_at == min(after.scheduled_at, after.expires_at)
-            self.relay_owns[id] = not (after.status is Status.SCHEDULED or (after.status is Status.FAILED and held))
+            self.relay_owns[id] = not (after.status is Status.SCHEDULED or (after.status is Status.FAILED and held and not after.ordered))
         elif event in ("promote", "retry", "lose", "put_back"):
             need(event != "promote" or not self.relay_owns[id], f"{where}: promoted, though the relay delivers it")
             self.relay_owns[id] = True

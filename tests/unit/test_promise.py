@@ -58,6 +58,7 @@ KEPT_BY = {
         f"{LIFE}::TestTime::test_a_message_that_comes_early_is_hidden_and_not_lost",
     ],
     "Order is promised only inside an `ordering_key`.": [
+        "proof/test_ordered.py::test_the_jobs_of_a_key_run_in_their_order_and_all_end_in_every_history",
         "functional/test_api_direct.py::test_a_job_of_an_ordered_queue_is_in_its_place_when_the_answer_comes",
         "functional/test_ordered_queues.py::test_the_jobs_of_a_key_run_in_their_order_and_keys_do_not_wait_for_each_other",
     ],

@@ -218,3 +218,14 @@ def test_the_answer_has_one_shape() -> None:
             "error_rate": 0.0,
         },
     }
+
+
+def test_a_job_of_an_ordered_queue_waits_for_those_before_it() -> None:
+    ordered = Queue(name="ledger", worker="notifications", ordered=True)
+    job = make_job(queue="ledger", ordering_key="ada")
+    assert why(job, queue=ordered, after=5).code == "on_its_way"
+    found = why(job, queue=ordered, after=600, dequeue_rate=0.0)
+    assert (found.code, found.facts["ordering_key"]) == ("in_order", "ada")
+    assert found.sentence.startswith("It keeps its place: it starts when every job with the ordering key 'ada' that came before it is over")
+    failed = make_job(queue="ledger", ordering_key="ada", status=Status.FAILED, scheduled_at=NOW + seconds(60), attempts=1, error="E: no")
+    assert why(failed, queue=ordered).code == "retrying"

@@ -228,6 +228,7 @@ def life(name: str, **faults: Any) -> tuple[list[int | None], Faults, Job]:
         return api.repeat(lambda: request(api)), api.faults, api.job()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", REQUESTS)
 def test_after_one_fault_at_any_call_a_client_repeats_and_has_exactly_one_job(name: str, kind: Kind) -> None:

@@ -284,6 +284,7 @@ def test_jobs_for_which_there_is_no_time_left_are_told_so(api: Client) -> None:
     assert len(api.store.jobs) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_one_fault_at_any_call_a_client_repeats_the_batch_and_has_each_job_once(kind: Kind) -> None:
     large = "x" * INLINE_LIMIT

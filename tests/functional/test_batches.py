@@ -80,6 +80,7 @@ def test_a_failure_in_a_batch_is_one_jobs_failure() -> None:
         assert [(one.status, one.attempts) for one in jobs(aws, ids)] == [(Status.DONE, 1), (Status.DEAD, 1), (Status.DONE, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 10])
 def test_a_killer_in_a_batch_ends_dead_by_its_own_count_and_its_neighbours_end_done_with_one_attempt(size: int) -> None:
     def act(payload: Any, ctx: Context) -> Any:
@@ -101,6 +102,7 @@ def test_a_killer_in_a_batch_ends_dead_by_its_own_count_and_its_neighbours_end_d
         assert all("ended without a word" in detail for _, _, _, detail, _ in crashes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["crash_before", "crash_after", "throttled", "reply_lost", "repeated"])
 @pytest.mark.parametrize("at", [0, 2, 3, 4, 6], ids=["first claim", "last claim", "hiding", "first finish", "last finish"])
 def test_one_fault_in_a_batch_strands_nothing_and_starts_nothing_twice_under_one_lease(kind: Kind, at: int) -> None:

@@ -200,6 +200,7 @@ def tick(deployment: MemoryDeployment, minutes: int) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_a_backlog_of_5000_paused_for_30_minutes_sends_no_more_than_5050_messages_in_all() -> None:
     deployment = backlog(5000, batch_size=10)
     tick(deployment, 30)

@@ -81,4 +81,6 @@ def test_the_installed_plugin_is_found_may_be_named_too_and_costs_nothing_unused
 
 def run_pytest(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # On the second Python (`make test-newest`) the package is found by its folder: it is not installed there.
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [environment.get("PYTHONPATH"), str(ROOT)]))
     return subprocess.run(command, cwd=root, env=os.environ | environment, capture_output=True, text=True, timeout=300)

@@ -208,7 +208,7 @@ def two_observers_at_once(scene: Scene) -> None:
     scene.work(10)
     observe = scene.world.observe
     assert all(reader.batch(1) for reader in scene.world.observer_readers)
-    first = scene.begin("observer", lambda op: observe(op, 0, 100), until=lambda: scene.world.folding)
+    first = scene.begin("observer", lambda op: observe(op, 0, 100), until=lambda: scene.world.delivered)
     first.advance()  # has read the counters
     scene.run("observer", lambda op: observe(op, 1, 100))
     scene.finish(first)

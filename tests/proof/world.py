@@ -377,10 +377,10 @@ class World:
         self.stream = MemoryStream(self.store, lambda: self.now, shards=2, retention=retention)
         self.relay_readers, self.observer_readers = self.stream.readers(), self.stream.readers()
         self.operations = 0
-        self.folding: dict[int, datetime] = {}
-        """Shard → when an observer first took up the batch that is not settled yet."""
+        self.delivered: dict[str, datetime] = {}
+        """When an observer was first given each stream record."""
         self.late = False
-        """Whether a batch was repeated too late for its mark."""
+        """Whether one was given again too late for its mark."""
 
     # ------------------------------------------------------------------------------------------------ time and chance
 
@@ -496,11 +496,10 @@ class World:
         batch = reader.batch(size)
         if batch:
             # Lambda repeats a batch at once; the marks that tell a repetition are kept for 15 minutes (`marks`).
-            begun = self.folding.setdefault(shard, self.now)
-            self.late = self.late or self.now - begun > timedelta(minutes=14)
+            first = min(self.delivered.setdefault(record["eventID"], self.now) for record in batch)
+            self.late = self.late or self.now - first > timedelta(minutes=14)
             event = {"Records": batch, "shardId": f"shard-{shard}"}
             reader.settle(batch, self.deployment.make_observer(self.ports(op)).handle(event))
-            self.folding.pop(shard, None)
 
     def tick(self, op: Operation) -> None:
         self.deployment.make_ticker(self.ports(op)).tick()

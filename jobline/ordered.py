@@ -50,6 +50,8 @@ class OrderedBatch:
     """The ids of the messages that must stay in the queue."""
     fits: Callable[[timedelta], bool]
     """Whether an attempt of this length would still fit into the invocation."""
+    unwritten: Callable[[], bool]
+    """Whether a lease of this invocation may still live because its finish was not written: then nothing more is begun (R13)."""
     take: Callable[[Delivery], Verdict | None]
     """Claims a job alone: spends its attempt, and takes one that must run alone too."""
     settle: Callable[[Delivery, Verdict | None], None]
@@ -72,7 +74,7 @@ class OrderedBatch:
         except InvalidMessage as error:
             return self._put_away(record, str(error))
         timeout = timedelta(seconds=delivery.message.timeout)
-        if timeout and not self.fits(timeout):
+        if self.unwritten() or (timeout and not self.fits(timeout)):
             self._give_back([record])
             return False
         verdict = self.take(delivery)

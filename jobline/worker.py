@@ -139,6 +139,7 @@ class Worker:
             log=self._log,
             kept=invocation.kept,
             fits=lambda timeout: self._fits(min(timeout, invocation.longest_attempt), invocation.ends_at),
+            unwritten=lambda: invocation.unwritten,
             take=lambda delivery: self._take(delivery, invocation, alone=True),
             settle=lambda delivery, verdict: self._settle(delivery, verdict, invocation),
             run=run,

@@ -17,7 +17,8 @@ from jobline.job_type import job
 from jobline.memory_deployment import MemoryDeployment
 from jobline.memory_items import MemoryBucket
 from jobline.steering import NonRetryable, RetryAfter, Snooze
-from tests.factories import NOW, seconds
+from jobline.transitions import take_over
+from tests.factories import KEEP, NOW, make_claimant, seconds
 
 LEDGER = "ledger-normal.fifo"
 Act = Callable[[Context], Any]
@@ -259,6 +260,28 @@ def test_an_invocation_that_has_no_time_left_gives_the_rest_back_in_order() -> N
     assert (ledger.starts, ledger.job("a2").token, ledger.job("b1").token) == (["a1"], 0, 0)
     ledger.aws.run_until_idle()
     assert ledger.starts == ["a1", "a2", "b1"]
+
+
+def test_a_worker_that_lost_its_lease_begins_nothing_more() -> None:
+    """The other key's job may be a suspect, and a suspect must not run in a process that may hold another lease (R13)."""
+    ledger = Ledger()
+
+    def lose_the_lease(ctx: Context) -> None:
+        if ctx.starts == 1:
+            ledger.aws.sleep(40)
+            mine = ledger.job("a1")
+            other = make_claimant(request_id="other", carrier=mine.carrier, lease_until=ledger.aws.now + seconds(27))
+            assert ledger.aws.store.apply(mine.id, take_over(mine, other, now=ledger.aws.now, keep=KEEP)).applied
+
+    ledger.acts["a1"] = lose_the_lease
+    ledger.enqueue("a1", "b1")
+    ledger.aws.run_relay()
+    worker = ledger.aws.make_worker(ledger.aws.ports, "books")
+    ledger.aws.consume(LEDGER, 10, lambda event: worker.handle(event, request_id="slow", remaining_milliseconds=300_000))
+    assert (ledger.starts, ledger.job("a1").claimed_by, ledger.job("b1").token) == (["a1"], "other", 0)
+    ledger.aws.advance("1h")
+    assert sorted(ledger.starts) == ["a1", "a1", "b1"]
+    assert ledger.states() == {"a1": "done", "b1": "done"}
 
 
 def test_a_handler_s_children_take_their_places_in_the_order_in_which_it_made_them() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,11 +26,15 @@ def copy_checkout(to: Path) -> Path:
     return to
 
 
+AS_AT_A_TERMINAL = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+"""Runs a command that Ctrl-C ends, even if these tests were started in the background of a shell, where it ends nothing."""
+
+
 def make(target: str, checkout: Path, port: int) -> subprocess.Popen[str]:
     environment = os.environ | {"JOBLINE_PORT": str(port)}
     return subprocess.Popen(
         # -o: the packages are another checkout's, and as they should be.
-        ["make", "-o", ".venv/.installed", "-o", ".ministack/.installed", target],
+        [sys.executable, "-c", AS_AT_A_TERMINAL, "make", "-o", ".venv/.installed", "-o", ".ministack/.installed", target],
         cwd=checkout,
         env=environment,
         stdout=subprocess.PIPE,
@@ -36,6 +42,16 @@ def make(target: str, checkout: Path, port: int) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def press_ctrl_c(running: subprocess.Popen[str], *, within: float) -> None:
+    """Ends what `make` runs as Ctrl-C does; fails when it has not ended within so many seconds, and then leaves nothing of it behind."""
+    os.killpg(running.pid, signal.SIGINT)
+    try:
+        running.wait(within)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        raise
 
 
 def wait_for_note(note: Path) -> dict[str, str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
 
 from jobline.local_aws import free_port
 from jobline.local_stack import LocalStack
-from tests.e2e.checkout import make, wait_for_note
+from tests.e2e.checkout import make, press_ctrl_c, wait_for_note
 from tests.e2e.client import Client
 from tests.e2e.test_local_aws import listens
 
@@ -49,7 +47,6 @@ def test_two_checkouts_run_side_by_side_and_a_change_is_deployed(stack: LocalSta
                 assert time.monotonic() < deadline, "the change was not deployed"
                 time.sleep(0.5)
         finally:
-            os.killpg(dev.pid, signal.SIGINT)  # Ctrl-C
-            dev.wait(20)
+            press_ctrl_c(dev, within=20)
     assert not note.exists()
     assert not listens(port)

@@ -14,10 +14,11 @@ import pytest
 from jobline.local_aws import ROOT, LocalAws, LocalAwsError, configured_port, free_port
 
 STARTS_AND_WAITS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from jobline.local_aws import LocalAws, stop_cleanly_when_told
 stop_cleanly_when_told()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in its background has them ignore it
 with LocalAws(port=int(sys.argv[1]), state=Path(sys.argv[2])) as aws:
     print('started', flush=True)
     time.sleep(60)

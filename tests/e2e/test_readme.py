@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jobline.local_aws import ROOT, free_port
-from tests.e2e.checkout import make, wait_for_note
+from tests.e2e.checkout import make, press_ctrl_c, wait_for_note
 from tests.e2e.client import Client
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -122,5 +121,4 @@ def test_a_new_job_is_added_as_readme_says(checkout: Path) -> None:
             refused = client.call("POST", "/jobs", {"queue": "emails", "type": "greet", "payload": {"nom": "Ada"}})
             assert refused.status == 422, refused
         finally:
-            os.killpg(dev.pid, signal.SIGINT)  # Ctrl-C
-            dev.wait(120)  # removing what ministack unpacked takes a busy disk its time
+            press_ctrl_c(dev, within=120)  # removing what ministack unpacked takes a busy disk its time

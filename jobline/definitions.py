@@ -35,7 +35,11 @@ OPERATIONS: Final = "operations"
 WEEK: Final = 7 * 24 * 3600
 MONTH: Final = 30 * 24 * 3600
 
-KeptSeconds = Annotated[int, Meta(ge=60, le=10 * 365 * 24 * 3600)]
+SHORTEST_RETENTION: Final = LONGEST_FUNCTION_TIMEOUT + 60
+"""Seconds: while a worker may still hold a token of a record, the record stays. A job made anew under the same key begins to count
+tokens again once the old record is gone, and must not be finished by a worker of the old one."""
+
+KeptSeconds = Annotated[int, Meta(ge=SHORTEST_RETENTION, le=10 * 365 * 24 * 3600)]
 SecretArn = Annotated[str, Meta(pattern=r"^arn:[a-z-]+:secretsmanager:.+")]
 
 

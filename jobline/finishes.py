@@ -101,28 +101,30 @@ class Finishes:
     def flush(self) -> None:
         """Writes everything that was kept; returns only when each is written, refused for good, or time is out."""
         with self._lock:
-            left = self._write_together()
+            self._write_together()
+            left, self._kept = self._kept, []
         for kept in left:
             self.write(kept.job, kept.change, kept.settle)
 
     def _flush_what_is_due(self) -> None:
-        """In the timer's thread: what is not plainly written stays for the invocation's own `flush`."""
+        """In the timer's thread: what is not plainly written stays for the invocation's own `flush`, and so does an error."""
         with self._lock:
-            self._kept = self._write_together()
+            try:
+                self._write_together()
+            except Exception as error:
+                self._log.error("finishes not written in time", error=f"{type(error).__name__}: {error}")
 
-    def _write_together(self) -> list[_Kept]:
-        """Writes what was kept in as few calls as possible; answers those whose outcome needs a closer look."""
+    def _write_together(self) -> None:
+        """Writes what was kept in as few calls as possible; those whose outcome needs a closer look stay kept."""
         if self._timer is not None:
             self._timer.cancel()
-        kept, self._kept, self._timer = self._kept, [], None
-        left = []
+            self._timer = None
+        kept = self._kept
         outcomes = self._store.apply_many([(one.job.id, one.write) for one in kept]) if kept else []
-        for one, outcome in zip(kept, outcomes, strict=True):
-            if outcome is not None and outcome.applied:
-                one.settle(outcome.job)
-            else:
-                left.append(one)
-        return left
+        written = [(one, outcome.job) for one, outcome in zip(kept, outcomes, strict=True) if outcome is not None and outcome.applied]
+        self._kept = [one for one, outcome in zip(kept, outcomes, strict=True) if outcome is None or not outcome.applied]
+        for one, job in written:
+            one.settle(job)
 
     def _write(self, held: Job, change: Change) -> Job | None:
         """Applies a finish until it is written, refused for good, or time is out; answers the record as it is then.

@@ -185,8 +185,8 @@ def test_what_is_baked_into_an_asset_reads_back_equal_and_does_not_depend_on_the
             EMAILS + "timeout = 280",
             "queues.emails.timeout: a job may take 280 s, but functions/notifications/worker.toml stops after 300 s",
         ),
-        (EMAILS + "retention = { done = 1 }", "queues.emails.retention.done: Expected `int` >= 60"),
-        ("[retention]\ndone = 1\n" + EMAILS, "retention.done: Expected `int` >= 60"),
+        (EMAILS + "retention = { done = 959 }", "queues.emails.retention.done: Expected `int` >= 960"),
+        ("[retention]\ndone = 1\n" + EMAILS, "retention.done: Expected `int` >= 960"),
         (
             EMAILS + "[stages.prod.queues.emails]\nlane = 1",
             "queues.emails.lane (with [stages.prod]): there is no such key; did you mean 'lanes'?",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+import pytest
+
 from jobline import transitions
 from jobline.errors import Unavailable
 from jobline.finishes import Finishes
@@ -39,6 +41,7 @@ class CountingStore(MemoryStore):
         self.calls: list[int] = []
         self.silent = False
         self.down = False
+        self.refuses: Exception | None = None
 
     def apply(self, job_id: str, write: Write) -> Outcome:
         if self.down:
@@ -47,6 +50,8 @@ class CountingStore(MemoryStore):
 
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
         self.calls.append(len(writes))
+        if self.refuses is not None:
+            raise self.refuses
         return [None] * len(writes) if self.silent else super().apply_many(writes)
 
 
@@ -156,3 +161,37 @@ def test_out_of_time_the_job_is_told_as_it_was_held() -> None:
     finishes.keep(jobs[0], done, ended.of(jobs[0]))
     finishes.flush()
     assert ended.jobs["job-0"] is jobs[0]
+
+
+def test_what_the_timer_cannot_write_is_not_lost() -> None:
+    """A message whose job has no written finish must stay: the invocation's own flush meets the same error, and the whole batch stays."""
+    store, timer, finishes, jobs, _ = setup(2)
+    ended = Ended()
+    for job in jobs:
+        finishes.keep(job, done, ended.of(job))
+    assert timer.call is not None
+    store.refuses = RuntimeError("not authorized")
+    timer.call()
+    with pytest.raises(RuntimeError, match="not authorized"):
+        finishes.flush()
+    assert ended.jobs == {}
+    store.refuses = None
+    finishes.flush()
+    assert {job.status for job in store.jobs.values()} == {Status.DONE}
+    assert set(ended.jobs) == {"job-0", "job-1"}
+
+
+def test_a_message_that_cannot_be_settled_costs_no_other_jobs_finish() -> None:
+    store, timer, finishes, jobs, _ = setup(2)
+    ended = Ended()
+
+    def broken(after: Job | None) -> None:
+        raise RuntimeError("no such queue")
+
+    finishes.keep(jobs[0], done, broken)
+    finishes.keep(jobs[1], done, ended.of(jobs[1]))
+    store.apply("job-1", done(jobs[1]))  # so that it has to be looked at again
+    assert timer.call is not None
+    timer.call()
+    finishes.flush()
+    assert set(ended.jobs) == {"job-1"}

@@ -20,16 +20,16 @@ class Children:
     def __init__(self, enqueueing: Enqueueing) -> None:
         self._enqueueing = enqueueing
 
-    def enqueue(self, parent: Job, key: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
-        """The id of the child that `key` names among this parent's; it is made unless an earlier attempt has made it.
+    def enqueue(self, parent: Job, mark: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
+        """The id of the child that `mark` names among this parent's; it is made unless an earlier attempt has made it.
 
         `fields` is what `POST /jobs` takes besides queue and type. Without `queue`: the parent's, if that has the type, else the
         only queue that has it. Raises what the API would answer as an error.
         """
         body = {"queue": queue or self._queue_of(type, parent.queue), "type": type, **fields}
         text = json.dumps(body, allow_nan=False, ensure_ascii=False)
-        request = parse_request(parse(text.encode("utf-8", "surrogatepass")), key=f"{parent.id}:{key}")
-        # Without the request's hash: an attempt may say other things than the one before, and the key alone says which child it is.
+        request = parse_request(parse(text.encode("utf-8", "surrogatepass")), key=f"{parent.id}{mark}")
+        # Without the request's hash: an attempt may say other things than the one before, and the mark alone says which child it is.
         request = replace(request, hash="")
         return self._enqueueing.enqueue(request, op=f"{parent.id}/{parent.token}", parent=parent).job.id
 

@@ -59,8 +59,8 @@ class Lease(Protocol):
 class Children(Protocol):
     """Enqueues jobs on behalf of running ones (`children.Children`)."""
 
-    def enqueue(self, parent: Job, key: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
-        """The child's id; the same for the same parent and key, however often it is asked."""
+    def enqueue(self, parent: Job, mark: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
+        """The child's id; the same for the same parent and mark (`:` and a key, or `#` and a count), however often it is asked."""
         ...
 
 
@@ -217,9 +217,11 @@ class Context:
             fields = {"payload": msgspec.to_builtins(payload), **fields}
         if key is None:
             since = "" if self._cursor is None else f"@{hashlib.sha256(self._cursor.encode()).hexdigest()[:16]}"
-            key = f"{self._enqueued}{since}"
+            mark = f"#{self._enqueued}{since}"
+        else:
+            mark = f":{key}"  # never taken for a count
         name = type if isinstance(type, str) else type.name
-        return self.tools.children.enqueue(self.job, key, name, queue, fields)
+        return self.tools.children.enqueue(self.job, mark, name, queue, fields)
 
     @property
     def cursor(self) -> Any:

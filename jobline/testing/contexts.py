@@ -44,7 +44,8 @@ class RecordedLease:
 class EnqueuedChild(NamedTuple):
     """A job that a handler enqueued."""
 
-    key: str
+    key: str | None
+    """The key that it gave its child, if it did."""
     type: str
     queue: str | None
     fields: Mapping[str, Any]
@@ -57,8 +58,8 @@ class RecordedChildren:
 
     enqueued: list[EnqueuedChild] = field(default_factory=list)
 
-    def enqueue(self, parent: Job, key: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
-        self.enqueued.append(EnqueuedChild(key, type, queue, fields))
+    def enqueue(self, parent: Job, mark: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
+        self.enqueued.append(EnqueuedChild(mark[1:] if mark.startswith(":") else None, type, queue, fields))
         return f"child-{len(self.enqueued)}"
 
 

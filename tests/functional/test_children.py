@@ -104,6 +104,19 @@ def test_a_key_names_a_child_whatever_the_order() -> None:
     assert len(children(deployment, made)) == 2
 
 
+def test_a_key_of_the_handlers_own_is_never_taken_for_a_count() -> None:
+    @job("parent")
+    def parent(payload: Any, ctx: Context) -> list[str]:
+        counted = [ctx.enqueue("note", {"text": f"child {n}"}) for n in (1, 2)]
+        return [*counted, *(ctx.enqueue("note", {"text": f"key {key}"}, key=key) for key in ("1", "2", "#1"))]
+
+    deployment = deploy(parent)
+    made = deployment.enqueue("parent", queue="first")
+    deployment.run_until_idle()
+    texts = [deployment.result(child) for child in deployment.result(made.id)]
+    assert texts == ["child 1", "child 2", "key 1", "key 2", "key #1"]
+
+
 def test_a_chain_of_forty_jobs_works() -> None:
     deployment = deploy(chain)
     deployment.enqueue("chain", {"links": 39}, queue="first")
@@ -174,7 +187,11 @@ def test_a_handlers_own_test_sees_what_it_enqueued() -> None:
     recorded = RecordedChildren()
     result = chain(msgspec.convert({"links": 3}, chain.payload_type), make_context(children=recorded))
     assert result == {"next": "child-1"}
-    assert [(child.type, child.fields) for child in recorded.enqueued] == [("chain", {"payload": {"links": 2}})]
+    make_context(children=recorded).enqueue("note", key="n-1")
+    assert [(child.key, child.type, child.fields) for child in recorded.enqueued] == [
+        (None, "chain", {"payload": {"links": 2}}),
+        ("n-1", "note", {}),
+    ]
 
 
 def test_too_deep_is_a_problem_of_its_own() -> None:

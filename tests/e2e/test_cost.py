@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ WRITE_UNITS_PER_JOB = 4.2
 CALLS_PER_JOB = 6.3
 CALLS_PER_JOB_IN_BATCHES_OF_TEN = 1.8
 CALLS_PER_JOB_IN_BATCHES = 0.75
+UNITS_OF_TEN_KILOBYTES = 10
 SECONDS_AT_REST = 2.0
 PAYLOAD = {"order": 4711, "note": "x" * 100}
 
@@ -122,3 +124,28 @@ def test_jobs_that_come_25_to_a_request_and_go_ten_to_a_worker_cost_no_more_than
     assert reading.calls["dynamodb:PutItem"] < JOBS / 10
     assert write_units <= WRITE_UNITS_PER_JOB, reading
     assert reading.calls.total() / JOBS <= CALLS_PER_JOB_IN_BATCHES, reading
+
+
+def test_a_payload_of_ten_kilobytes_costs_its_size_once_and_no_transition_pays_for_it_again(
+    stack: LocalStack, client: Client, meter: Meter
+) -> None:
+    mail = {"to": "ada@example.com", "body": ""}
+    mail["body"] = "x" * (10_000 - len(json.dumps(mail)))
+    wait_until_done(stack, [client.enqueue("emails", "send_email", {"to": "ada@example.com"})])
+    wait_until_at_rest(meter)
+    start = meter.position()
+
+    count = JOBS // 5
+    with held_up(stack, "Observer"):
+        with held_up(stack, "Relay"):
+            jobs = [client.enqueue("emails", "send_email", mail) for _ in range(count)]
+            wait_until_at_rest(meter)
+            enqueued = meter.since(start, without="Ticker").write_units / count
+        wait_until_done(stack, jobs)
+    wait_until_at_rest(meter)
+
+    whole = meter.since(start, without="Ticker").write_units / count
+    print(f"{enqueued:.2f} write units at enqueue and {whole:.2f} in all per job")
+    assert enqueued >= UNITS_OF_TEN_KILOBYTES, "the meter sees nothing"
+    assert enqueued - 2 <= UNITS_OF_TEN_KILOBYTES, "a record and its place in by_queue are two units; the rest is the payload's"
+    assert whole - UNITS_OF_TEN_KILOBYTES <= WRITE_UNITS_PER_JOB

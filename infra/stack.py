@@ -17,6 +17,7 @@ from infra.constructs.job_function import JobFunction
 from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_pause, allow_send
 from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
 from infra.constructs.minute import EveryMinute
+from infra.constructs.ready_policies import ReadyPolicies
 from infra.constructs.stream_reader import ObserverFeed, RelayFeed
 from infra.settings import StageSettings
 from jobline import settings as names
@@ -54,6 +55,7 @@ class JoblineStack(Stack):
         self.pausable = {name: queue for name, queue in self.queues.items() if not definitions.queues[name].internal}
 
         http = HttpApi(self, "Http", api=self.api)
+        ReadyPolicies(self, "Access", http_api=http.http_api)
         RelayFeed(self, "RelayFeed", relay=self.relay, table=self.table, set_aside=self.set_aside)
         ObserverFeed(self, "ObserverFeed", observer=self.observer, table=self.table)
         EveryMinute(self, "Minute", function=self.ticker)

@@ -82,7 +82,7 @@ class LocalStack:
         return Deployment(**json.loads(self.note.read_text()))
 
     def outputs(self) -> dict[str, str]:
-        """The stack's outputs as the last `deploy` gave them: `ApiUrl`, `TableName`, `BucketName`."""
+        """The stack's outputs as the last `deploy` gave them: `ApiUrl`, `TableName`, `BucketName`, the ARNs of the policies."""
         [outputs] = json.loads(self._outputs.read_text()).values()
         return dict(outputs)
 

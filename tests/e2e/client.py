@@ -35,11 +35,19 @@ class Client:
 
     def call(self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Answer:
         content = b"" if body is None else json.dumps(body).encode()
+        return self.send(method, path, content, self.signed(method, path, content, headers))
+
+    def signed(self, method: str, path: str, content: bytes = b"", headers: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The headers of a request with this content, its signature among them."""
         given = {"Content-Type": "application/json"} | dict(headers or {})
         request = AWSRequest(method, self.url + path, data=content, headers=given)
         if self._credentials:
             SigV4Auth(self._credentials, "execute-api", REGION).add_auth(request)
-        response = httpx2.request(method, self.url + path, content=content, headers=dict(request.headers), timeout=30, trust_env=False)
+        return dict(request.headers)
+
+    def send(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+        """Sends what it is given, as it stands."""
+        response = httpx2.request(method, self.url + path, content=content, headers=headers, timeout=30, trust_env=False)
         return Answer(response.status_code, response.json() if response.content else None, response.headers)
 
     def enqueue(self, queue: str, type: str, payload: Any = None, **more: Any) -> str:

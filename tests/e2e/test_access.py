@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
+import time_machine
 
-from jobline.local_aws import ACCOUNT, REGION
+from infra.access import Access, access
+from infra.constructs.http_api import ROUTES
+from infra.constructs.ready_policies import POLICIES
+from jobline.local_aws import ACCOUNT, REGION, ROOT
 from jobline.local_stack import LocalStack
 from tests.e2e.client import Client
 
@@ -36,8 +42,110 @@ def caller(stack: LocalStack) -> Caller:
     return make
 
 
-def test_an_unsigned_request_is_refused(client: Client) -> None:
-    assert Client(client.url, key=None).call("POST", "/jobs", ECHO).status == 403
+@pytest.fixture(scope="module")
+def holders(stack: LocalStack) -> dict[Access, Client]:
+    """For each ready policy a client of an IAM user that has it and no other."""
+    iam, outputs, url = stack.client("iam"), stack.outputs(), stack.deployment().api_url
+
+    def holder(name: str) -> Client:
+        iam.create_user(UserName=name)
+        iam.attach_user_policy(UserName=name, PolicyArn=outputs[name])
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return Client(url, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+
+    return {one: holder(name) for one, name in POLICIES.items()}
+
+
+NOTHING = {"{id}": "01890000-0000-7000-8000-000000000000", "{queue}": "no-such-queue"}
+"""What the parameters of a route are filled in with, so that a call that is let in changes nothing."""
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_a_ready_policy_lets_its_holder_call_the_routes_of_its_class_and_no_other(
+    holders: dict[Access, Client], route: tuple[str, str]
+) -> None:
+    method, path = route
+    called = re.sub("{.*?}", lambda parameter: NOTHING[parameter[0]], path)
+    for held, client in holders.items():
+        answer = client.call(method, called, None if method == "GET" else {})
+        assert (answer.status != 403) == (access(*route) in held.included), f"{POLICIES[held]}: {answer}"
+        assert answer.status < 500
+
+
+@pytest.mark.parametrize("spelling", ["/queues/emails/purge/", "//queues/emails/purge", "/queues/emails%2Fpurge", "/queues/./emails/purge"])
+def test_another_spelling_of_a_route_opens_no_way_around_its_policy(holders: dict[Access, Client], spelling: str) -> None:
+    assert holders[Access.WRITE].call("POST", spelling, {"dry_run": True}).status in (403, 404)
+
+
+def test_a_holder_of_write_does_with_jobs_what_the_policy_says(holders: dict[Access, Client]) -> None:
+    reader, writer = holders[Access.READ], holders[Access.WRITE]
+    job_id = writer.enqueue("diagnostics", "echo", 1, delay=3600)
+    assert reader.job(job_id)["status"] == "scheduled"
+    assert writer.call("PATCH", f"/jobs/{job_id}", {"delay": 7200}).status == 200
+    assert writer.call("DELETE", f"/queues/diagnostics/jobs/{job_id}").body == {"cancelled": True}
+    assert reader.job(job_id)["status"] == "cancelled"
+
+
+@pytest.fixture(scope="module")
+def somebody(holders: dict[Access, Client]) -> Client:
+    """A user whose signatures are checked: the client of the other tests is its account's root, whom the local AWS believes."""
+    return holders[Access.WRITE]
+
+
+@pytest.fixture(scope="module")
+def of_emails(stack: LocalStack) -> Client:
+    """A user with the policy that docs/access.md shows."""
+    iam, url = stack.client("iam"), stack.deployment().api_url
+    (policy,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "access.md").read_text(encoding="utf-8"), re.DOTALL)
+    here = {"REGION": REGION, "ACCOUNT": ACCOUNT, "API_ID": urlsplit(url).path.rpartition("/")[2]}
+    iam.create_user(UserName="of-emails")
+    iam.put_user_policy(
+        UserName="of-emails", PolicyName="emails", PolicyDocument=re.sub("|".join(here), lambda name: here[name[0]], policy)
+    )
+    key = iam.create_access_key(UserName="of-emails")["AccessKey"]
+    return Client(url, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_the_policy_of_one_queue_grants_its_jobs_and_nothing_outside_it(of_emails: Client, route: tuple[str, str]) -> None:
+    method, path = route
+    let_in = access(*route) in Access.WRITE.included and path.startswith("/queues/{queue}")
+    for queue in ("emails", "emails-2", "diagnostics"):
+        called = path.replace("{id}", NOTHING["{id}"]).replace("{queue}", queue)
+        answer = of_emails.call(method, called, None if method == "GET" else {})
+        assert (answer.status != 403) == (let_in and queue == "emails"), answer
+
+
+def test_the_policy_of_one_queue_does_not_reach_a_job_of_another(of_emails: Client, client: Client) -> None:
+    job_id = client.enqueue("diagnostics", "echo", 1, delay=3600)
+    assert of_emails.call("GET", f"/queues/emails/jobs/{job_id}").status == 404
+    assert of_emails.call("DELETE", f"/queues/emails/jobs/{job_id}").status == 404
+    assert client.job(job_id)["status"] == "scheduled"
+
+
+def test_a_body_that_was_changed_on_the_way_is_refused(somebody: Client) -> None:
+    body, other = json.dumps(ECHO).encode(), json.dumps(ECHO | {"payload": 2}).encode()
+    signed = somebody.signed("POST", "/jobs", body)
+    assert somebody.send("POST", "/jobs", other, signed).status == 403
+    assert somebody.send("POST", "/jobs", body, signed).status == 202
+
+
+def test_a_signature_is_good_for_its_own_route_alone(somebody: Client) -> None:
+    signed = somebody.signed("GET", "/queues")
+    assert somebody.send("GET", "/types", b"", signed).status == 403
+    assert somebody.send("GET", "/queues", b"", signed).status == 200
+
+
+@pytest.mark.parametrize("minutes", [-20, 20])
+def test_a_signature_of_another_time_is_refused(somebody: Client, minutes: int) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=minutes)):
+        signed = somebody.signed("GET", "/queues")
+    assert somebody.send("GET", "/queues", b"", signed).status == 403
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
+def test_an_unsigned_request_is_refused_on_every_route(client: Client, route: tuple[str, str]) -> None:
+    assert Client(client.url, key=None).call(*route).status == 403
 
 
 def test_a_key_that_nobody_has_is_refused(client: Client) -> None:

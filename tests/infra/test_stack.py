@@ -443,7 +443,7 @@ def test_local_and_dev_differ_in_nothing_but_what_local_cannot_have() -> None:
 
 @BOTH
 def test_a_deployment_says_where_it_is(stage: str) -> None:
-    assert template(stage)["Outputs"].keys() == {"ApiUrl", "TableName", "BucketName"}
+    assert template(stage)["Outputs"].keys() == {"ApiUrl", "TableName", "BucketName", "JobsRead", "JobsWrite", "JobsAdmin"}
 
 
 def test_diagnostics_are_not_deployed_to_production() -> None:

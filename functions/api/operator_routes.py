@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from functions.api.http import Request, answer, etag, found_by
@@ -20,19 +18,10 @@ class OperatorRoutes:
         self._operations = operations
         self._request = request
 
-    def routes(self) -> tuple[tuple[str, str, Callable[..., Response[str]]], ...]:
-        """Method, path and what answers it."""
-        return (
-            ("POST", "/queues/<queue>/pause", self._pause),
-            ("POST", "/queues/<queue>/resume", self._resume),
-            ("POST", "/queues/<queue>/purge", self._purge),
-            ("POST", "/queues/<queue>/redrive", self._redrive),
-        )
-
-    def _pause(self, queue: str) -> Response[str]:
+    def pause(self, queue: str) -> Response[str]:
         return self._switch(queue, "A pause", paused=True)
 
-    def _resume(self, queue: str) -> Response[str]:
+    def resume(self, queue: str) -> Response[str]:
         return self._switch(queue, "A resumption", paused=False)
 
     def _switch(self, queue: str, what: str, *, paused: bool) -> Response[str]:
@@ -40,10 +29,10 @@ class OperatorRoutes:
         self._request.refuse_body(what)
         return answer(200, self._operations.pause(self._service.queue(queue), paused=paused))
 
-    def _purge(self, queue: str) -> Response[str]:
+    def purge(self, queue: str) -> Response[str]:
         return self._start(queue, "purge")
 
-    def _redrive(self, queue: str) -> Response[str]:
+    def redrive(self, queue: str) -> Response[str]:
         return self._start(queue, "redrive")
 
     def _start(self, name: str, kind: Kind) -> Response[str]:

@@ -1,4 +1,4 @@
-"""The routes: which method and path does what, how a request is read and how its answer is written.
+"""The API: what answers each route of the table (`api_routes`), how a request is read and how its answer is written.
 
 Every answer that is not a success is a problem document (see `problems`), whoever noticed the problem.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
@@ -16,6 +16,7 @@ from functions.api.http import Request, answer, etag, found_by
 from functions.api.job_routes import JobRoutes
 from functions.api.operator_routes import OperatorRoutes
 from jobline import strict_json
+from jobline.api_routes import ROUTES
 from jobline.documents import encode
 from jobline.errors import MethodNotAllowed, NotFound, Unavailable
 from jobline.listing import parse_listing
@@ -26,14 +27,6 @@ from jobline.request import parse_request
 from jobline.service import Service
 
 _LONGEST_PATH_TOLD: Final = 200
-
-
-class Route(NamedTuple):
-    """One route: a method, a path with `<names>`, and what answers it, given the names' values."""
-
-    method: str
-    path: str
-    answer: Callable[..., Response[str]]
 
 
 class Api:
@@ -47,9 +40,10 @@ class Api:
         self._app = APIGatewayHttpResolver()
         self._request = Request(self._app)
         self._jobs = JobRoutes(service, self._request, log)
-        self.routes = self._routes()
-        for route in self.routes:
-            self._app.route(route.path, method=route.method)(route.answer)
+        self._operators = OperatorRoutes(service, operations, self._request)
+        answers = self._answers()
+        for route in ROUTES:
+            self._app.route(route.path.replace("{", "<").replace("}", ">"), method=route.method)(answers[route.does])
         self._app.not_found(self._no_route)
         self._app.exception_handler(Exception)(self._failed)
 
@@ -65,31 +59,30 @@ class Api:
             headers = {"Content-Type": MEDIA_TYPE}
             return {"statusCode": told.status, "headers": headers, "body": encode(told.document), "isBase64Encoded": False}
 
-    def _routes(self) -> tuple[Route, ...]:
-        of_jobs = (
-            ("POST", "/jobs", self._enqueue),
-            ("POST", "/jobs/batch", self._jobs.enqueue_many),
-            ("POST", "/uploads", self._jobs.start_upload),
-            ("GET", "/jobs", self._list),
-            ("GET", "/jobs/<id>", self._jobs.show),
-            ("GET", "/jobs/<id>/events", self._jobs.events),
-            ("GET", "/jobs/<id>/why", self._jobs.why),
-            ("PATCH", "/jobs/<id>", self._jobs.reschedule),
-            ("DELETE", "/jobs/<id>", self._cancel),
-            ("POST", "/jobs/<id>/retry", self._retry),
-            ("POST", "/jobs/<id>/replay", self._jobs.replay),
-        )
-        return (
-            *(Route(*route) for route in of_jobs),
-            # The same under a queue's own path, so that an IAM policy can grant one queue.
-            *(Route(method, f"/queues/<queue>{path}", answer) for method, path, answer in of_jobs),
-            Route("GET", "/queues", self._queues),
-            Route("GET", "/queues/<queue>", self._queue),
-            Route("GET", "/queues/<queue>/stats", self._stats),
-            *(Route(*route) for route in OperatorRoutes(self._service, self._operations, self._request).routes()),
-            Route("GET", "/types", self._types),
-            Route("GET", "/health", self._health),
-        )
+    def _answers(self) -> dict[str, Callable[..., Response[str]]]:
+        """What answers each route, by what it does; it is given the values of the path's parameters."""
+        return {
+            "enqueue": self._enqueue,
+            "enqueue_many": self._jobs.enqueue_many,
+            "start_upload": self._jobs.start_upload,
+            "list_jobs": self._list,
+            "get_job": self._jobs.show,
+            "list_events": self._jobs.events,
+            "explain_job": self._jobs.why,
+            "reschedule": self._jobs.reschedule,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "replay": self._jobs.replay,
+            "list_queues": self._queues,
+            "get_queue": self._queue,
+            "get_stats": self._stats,
+            "pause": self._operators.pause,
+            "resume": self._operators.resume,
+            "purge": self._operators.purge,
+            "redrive": self._operators.redrive,
+            "list_types": self._types,
+            "get_health": self._health,
+        }
 
     # ------------------------------------------------------------------------------------------------ jobs
 
@@ -150,7 +143,7 @@ class Api:
 
     def _no_route(self, error: Exception) -> Response[str]:
         method, path = self._request.method, self._request.path[:_LONGEST_PATH_TOLD]
-        allowed = sorted({route.method for route in self.routes if re.fullmatch(re.sub("<.*?>", "[^/]+", route.path), path)})
+        allowed = sorted({route.method for route in ROUTES if re.fullmatch(re.sub("{.*?}", "[^/]+", route.path), path)})
         if allowed:
             return self._failed(MethodNotAllowed(f"{path} does not take {method}; it takes {', '.join(allowed)}.", allow=allowed))
         return self._failed(NotFound(f"There is no route {method} {path}."))

@@ -14,35 +14,8 @@ from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from constructs import Construct, IConstruct, IValidation
 
 from infra.constructs.job_function import JobFunction
+from jobline.api_routes import ROUTES
 
-_JOBS: Final = (
-    ("POST", ""),
-    ("POST", "/batch"),
-    ("GET", ""),
-    ("GET", "/{id}"),
-    ("GET", "/{id}/events"),
-    ("GET", "/{id}/why"),
-    ("PATCH", "/{id}"),
-    ("DELETE", "/{id}"),
-    ("POST", "/{id}/retry"),
-    ("POST", "/{id}/replay"),
-)
-ROUTES: Final[tuple[tuple[str, str], ...]] = (
-    *((method, f"/jobs{path}") for method, path in _JOBS),
-    ("POST", "/uploads"),
-    # The same routes under the queue's name, so that an IAM policy can grant one queue.
-    *((method, f"/queues/{{queue}}/jobs{path}") for method, path in _JOBS),
-    ("POST", "/queues/{queue}/uploads"),
-    ("GET", "/queues"),
-    ("GET", "/queues/{queue}"),
-    ("GET", "/queues/{queue}/stats"),
-    ("POST", "/queues/{queue}/pause"),
-    ("POST", "/queues/{queue}/resume"),
-    ("POST", "/queues/{queue}/purge"),
-    ("POST", "/queues/{queue}/redrive"),
-    ("GET", "/types"),
-    ("GET", "/health"),
-)
 REQUESTS_PER_SECOND: Final = 500
 BURST: Final = 1000
 ACCESS_LOG: Final = {
@@ -77,8 +50,8 @@ class HttpApi(Construct):
             # Whatever else is asked reaches the function too (`$default`, signed like the rest), which says what is wrong with it.
             default_integration=integration,
         )
-        for method, path in ROUTES:
-            self.http_api.add_routes(path=path, methods=[apigateway.HttpMethod(method)], integration=integration)
+        for route in ROUTES:
+            self.http_api.add_routes(path=route.path, methods=[apigateway.HttpMethod(route.method)], integration=integration)
         self._stage()
         self.node.add_validation(EveryRouteIsSigned(self))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from jobline.api_routes import ROUTES, Route
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.job import Job
 from jobline.memory import MemoryStore
@@ -61,6 +62,28 @@ def test_types_come_with_their_schema_and_only_those_that_a_queue_takes(api: Cli
     assert types["send_email"]["schema"]["$defs"]["SendEmail"]["required"] == ["to"]
     assert (types["send_email"]["summary"], types["send_email"]["timeout"]) == ("Send one message.", 30)
     assert (types["send_sms"]["max_attempts"], types["send_sms"]["retry"]) == (7, {"backoff": "fixed", "jitter": 0.0})
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_every_route_of_the_table_is_answered(api: Client, route: Route) -> None:
+    path = route.path.replace("{queue}", "emails").replace("{id}", JOB_ID)
+    answer = api.call(route.method, path)
+    assert answer.status < 500
+    assert answer.status != 405
+    assert "There is no route" not in answer.text
+
+
+def test_a_job_has_the_same_routes_under_its_queue_with_the_same_access() -> None:
+    jobs = {(route.method, f"/queues/{{queue}}{route.path}", route.does, route.access) for route in ROUTES if route.tag == "jobs"}
+    of_queues = {each for each in jobs if not each[1].startswith("/queues/{queue}/queues")}
+    assert of_queues <= {(route.method, route.path, route.does, route.access) for route in ROUTES}
+    assert len(of_queues) * 2 == len(jobs)
+
+
+def test_what_only_reads_is_a_get_and_what_is_done_to_a_queue_is_an_operators() -> None:
+    assert {route.access for route in ROUTES if route.method == "GET"} == {"read"}
+    assert "read" not in {route.access for route in ROUTES if route.method != "GET"}
+    assert {route.does for route in ROUTES if route.access == "admin"} == {"pause", "resume", "purge", "redrive"}
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, cast
 
 import pytest
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk.assertions import Template
 
-from functions.api.routes import Api
-from infra.constructs.http_api import ROUTES, HttpApi
+from infra.constructs.http_api import HttpApi
 from infra.constructs.job_queue import MAX_RECEIVE_COUNT, VISIBILITY_FACTOR
+from jobline.api_routes import ROUTES
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import InvalidDefinitions
-from jobline.log import Silence
 from jobline.long_poll import LONGEST_WAIT
 from jobline.settings import BUCKET, LANES, MAPPINGS, OPERATIONS_FUNCTION, QUEUE_URL_BASE, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
 from tests.infra.deployment import OWN_FUNCTIONS, as_list, definitions, functions, make_stack, mappings, resources, template, the
@@ -263,13 +261,8 @@ def test_nothing_in_the_bucket_is_public_or_plain_or_kept_for_ever(stage: str) -
 @BOTH
 def test_every_route_of_the_contract_is_there_and_signed(stage: str) -> None:
     routes = resources(stage, "AWS::ApiGatewayV2::Route").values()
-    assert sorted(route["RouteKey"] for route in routes) == sorted(["$default", *(f"{method} {path}" for method, path in ROUTES)])
+    assert sorted(route["RouteKey"] for route in routes) == sorted(["$default", *(f"{route.method} {route.path}" for route in ROUTES)])
     assert {route["AuthorizationType"] for route in routes} == {"AWS_IAM"}
-
-
-def test_the_gateway_and_the_function_know_the_same_routes() -> None:
-    api = Api(cast(Any, "a service that no route is asked of"), cast(Any, "operations neither"), stage="dev", log=Silence())
-    assert sorted((route.method, route.path.replace("<", "{").replace(">", "}")) for route in api.routes) == sorted(ROUTES)
 
 
 def test_the_api_has_time_to_wait_for_a_job_and_to_answer_before_the_gateway_ends_the_request() -> None:
@@ -277,11 +270,6 @@ def test_the_api_has_time_to_wait_for_a_job_and_to_answer_before_the_gateway_end
     (api,) = [function for function in functions if function["Handler"] == "functions.api.handler.handler"]
     (integration,) = resources("prod", "AWS::ApiGatewayV2::Integration").values()
     assert LONGEST_WAIT.total_seconds() + 3 <= api["Timeout"] == integration["TimeoutInMillis"] / 1000 < 30
-
-
-def test_a_job_has_the_same_routes_under_its_queue() -> None:
-    jobs = {(method, path) for method, path in ROUTES if path.startswith("/jobs")}
-    assert {(method, f"/queues/{{queue}}{path}") for method, path in jobs} <= set(ROUTES)
 
 
 def test_a_route_that_anybody_may_call_is_refused_at_synth() -> None:

@@ -14,8 +14,10 @@ from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from constructs import Construct, IConstruct, IValidation
 
 from infra.constructs.job_function import JobFunction
-from jobline.api_routes import ROUTES
+from jobline import api_routes
 
+ROUTES: Final[tuple[tuple[str, str], ...]] = tuple((route.method, route.path) for route in api_routes.ROUTES)
+"""Method and path of each route of the table."""
 REQUESTS_PER_SECOND: Final = 500
 BURST: Final = 1000
 ACCESS_LOG: Final = {
@@ -50,8 +52,8 @@ class HttpApi(Construct):
             # Whatever else is asked reaches the function too (`$default`, signed like the rest), which says what is wrong with it.
             default_integration=integration,
         )
-        for route in ROUTES:
-            self.http_api.add_routes(path=route.path, methods=[apigateway.HttpMethod(route.method)], integration=integration)
+        for method, path in ROUTES:
+            self.http_api.add_routes(path=path, methods=[apigateway.HttpMethod(method)], integration=integration)
         self._stage()
         self.node.add_validation(EveryRouteIsSigned(self))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from jobline.definitions import Definitions
+from jobline.definitions import NEW_KEY, Definitions
 from jobline.shards import SHARDS
 
 MINUTES: Final = 30 * 24 * 60
@@ -28,6 +28,13 @@ GIGABYTE_SECOND: Final = 0.0000133334
 """Lambda on arm64; the ticker has half a gigabyte."""
 INVOCATION: Final = (1.00 + 0.20) / 1_000_000
 """EventBridge Scheduler and Lambda."""
+
+
+KMS_KEY: Final = 1.00
+"""A month; each of the first two yearly rotations adds as much."""
+KMS_REQUEST: Final = 0.03 / 10_000
+TABLE_KEY_REQUESTS_PER_HOUR: Final = 12
+"""DynamoDB keeps a table's key for five minutes per caller; at rest the ticker is the only one."""
 
 
 class Item(NamedTuple):
@@ -50,4 +57,13 @@ def idle_cost(definitions: Definitions) -> Sequence[Item]:
         Item(f"{mappings} SQS queues polled by Lambda", mappings * polls * SQS_REQUEST),
         *([Item(f"{ordered} FIFO queue{'s' if ordered > 1 else ''}", ordered * polls * FIFO_REQUEST)] if ordered else ()),
         Item("the ticker, each minute", MINUTES * tick),
+        *_key(definitions.encryption.kms_key),
     )
+
+
+def _key(kms_key: str | None) -> Sequence[Item]:
+    """A key of the customer's, whose own dollar is counted only if the stack makes it."""
+    if kms_key is None:
+        return ()
+    requests = TABLE_KEY_REQUESTS_PER_HOUR * MINUTES / 60 * KMS_REQUEST
+    return (Item("the KMS key", requests + (KMS_KEY if kms_key == NEW_KEY else 0)),)

@@ -12,9 +12,10 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.constructs.body_bucket import BODIES, QUARANTINE, UPLOADS, BodyBucket
+from infra.constructs.customer_key import READ_TABLE, SEND, WRITE_TABLE, CustomerKey
 from infra.constructs.http_api import HttpApi
 from infra.constructs.job_function import JobFunction
-from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_pause, allow_send
+from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_pause, allow_send, encrypted_by
 from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
 from infra.constructs.minute import EveryMinute
 from infra.constructs.ready_policies import ReadyPolicies
@@ -39,8 +40,11 @@ class JoblineStack(Stack):
         self._settings = settings
         self._code = code
 
-        self.table = JobTable(self, "Jobs", settings=settings)
-        self.bodies = BodyBucket(self, "Bodies", settings=settings)
+        kms_key = definitions.encryption.kms_key
+        self.customer_key = CustomerKey(self, "CustomerKey", kms_key=kms_key, settings=settings) if kms_key else None
+        self._key = self.customer_key.key if self.customer_key else None
+        self.table = JobTable(self, "Jobs", settings=settings, key=self._key)
+        self.bodies = BodyBucket(self, "Bodies", settings=settings, key=self._key)
         self.set_aside = self._set_aside_queue()
 
         self.api = self._function("api", timeout=29, bucket=True)
@@ -54,7 +58,7 @@ class JoblineStack(Stack):
         self.queues = self._queues(definitions)
         self.pausable = {name: queue for name, queue in self.queues.items() if not definitions.queues[name].internal}
 
-        http = HttpApi(self, "Http", api=self.api)
+        http = HttpApi(self, "Http", api=self.api, key=self._key)
         ReadyPolicies(self, "Access", http_api=http.http_api)
         RelayFeed(self, "RelayFeed", relay=self.relay, table=self.table, set_aside=self.set_aside)
         ObserverFeed(self, "ObserverFeed", observer=self.observer, table=self.table)
@@ -63,6 +67,8 @@ class JoblineStack(Stack):
         self._tell_queues()
         self._tell_operations()
         self._grant(definitions)
+        if self.customer_key:
+            self._grant_key(self.customer_key)
 
         CfnOutput(self, "ApiUrl", value=http.http_api.api_endpoint, description="Where clients send signed requests")
         CfnOutput(self, "TableName", value=self.table.table.table_name, description="The table of records")
@@ -113,6 +119,21 @@ class JoblineStack(Stack):
         allow_pause(operations, *self.pausable.values())
         self.api.allow(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[operations.function.function_arn]))
 
+    def _grant_key(self, key: CustomerKey) -> None:
+        """What each function may do with the customer's key, through the services whose data it may touch by `_grant`."""
+        functions = (self.api, self.relay, self.observer, self.ticker, self.dead_letters, *self.workers.values())
+        for function in functions:
+            key.allow(function, "lambda", "Decrypt")  # its own environment
+            key.allow(function, "dynamodb", *(READ_TABLE if function is self.relay else WRITE_TABLE))
+        for function in (self.api, *self.workers.values()):
+            key.allow(function, "s3", "Decrypt", "GenerateDataKey")
+        key.allow(self.dead_letters, "s3", "GenerateDataKey")
+        key.allow(self.relay, "sqs", *SEND)
+        if self.direct:
+            key.allow(self.api, "sqs", *SEND)
+        for function in (self.dead_letters, *self.workers.values()):
+            key.allow(function, "sqs", *(SEND if self.direct and function is not self.dead_letters else ("Decrypt",)))
+
     def _grant_what_its_file_says(self, function: JobFunction, worker: Worker) -> None:
         for permission in worker.permissions:
             resources = [resource.replace("{bucket}", self.bodies.bucket.bucket_arn) for resource in permission.resources]
@@ -125,7 +146,13 @@ class JoblineStack(Stack):
         scope = Construct(self, "Queues")
         return {
             name: JobQueue(
-                scope, name, queue=queue, settings=self._settings, worker=self.workers[queue.worker], dead_letters=self.dead_letters
+                scope,
+                name,
+                queue=queue,
+                settings=self._settings,
+                worker=self.workers[queue.worker],
+                dead_letters=self.dead_letters,
+                key=self._key,
             )
             for name, queue in definitions.queues.items()
         }
@@ -136,9 +163,9 @@ class JoblineStack(Stack):
             self,
             "SetAside",
             retention_period=LONGEST_RETENTION,
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=self._settings.tls_only,
             redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
+            **encrypted_by(self._key),
         )
 
     def _function(
@@ -156,6 +183,7 @@ class JoblineStack(Stack):
             environment=told,
             timeout=Duration.seconds(timeout),
             memory=memory,
+            key=self._key,
             may_loop=may_loop,
         )
 

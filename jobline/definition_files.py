@@ -13,8 +13,10 @@ from typing import Final
 from jobline.definitions import (
     FUNCTION_HEADROOM,
     LONGEST_FUNCTION_TIMEOUT,
+    NEW_KEY,
     OPERATIONS,
     Definitions,
+    Encryption,
     KeptSeconds,
     Permission,
     Queue,
@@ -45,6 +47,7 @@ _OPERATIONS_QUEUE: Final[Table] = {
 _RETENTION_FIELDS: Final = {"done": "retention_done_seconds", "others": "retention_seconds"}
 _QUEUE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _WORKER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_KEY_ARN: Final = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
 _STAGE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _VARIABLE_NAME: Final = re.compile(r"(?!AWS_|LAMBDA_|JOBLINE_)[A-Za-z][A-Za-z0-9_]+")
 
@@ -72,8 +75,9 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
     table = _for_stage(file, document, stage)
     if stage in document.get("stages", {}):
         file = TomlFile(file.root, file.name, f" (with [stages.{stage}])")
-    file.know(table, ("queues", "retention"), "")
+    file.know(table, ("queues", "retention", "encryption"), "")
     retention = _retention(file, table, "")
+    encryption = _encryption(file, table)
     tables = file.tables(table, "queues")
     if not tables:
         raise file.wrong("queues", "there is no queue; define one with [queues.NAME]")
@@ -84,7 +88,7 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
         _check_timeout(file, queue, workers[queue.worker])
     workers[OPERATIONS] = Worker(name=OPERATIONS, memory=256, timeout=LONGEST_FUNCTION_TIMEOUT)
     queues[OPERATIONS] = file.convert(_OPERATIONS_QUEUE | retention, Queue, f"queues.{OPERATIONS}")
-    return file.convert({"stage": stage, "queues": queues, "workers": workers} | retention, Definitions, "")
+    return file.convert({"stage": stage, "queues": queues, "workers": workers, "encryption": encryption} | retention, Definitions, "")
 
 
 def _queue(file: TomlFile, name: str, table: Table, retention: Table) -> Queue:
@@ -162,6 +166,18 @@ def _retention(file: TomlFile, parent: Table, key: str) -> Table:
     file.know(table, _RETENTION_FIELDS, place)
     seconds = {name: file.seconds(value, f"{place}.{name}") for name, value in table.items()}
     return {_RETENTION_FIELDS[name]: file.convert(value, KeptSeconds, f"{place}.{name}") for name, value in seconds.items()}
+
+
+def _encryption(file: TomlFile, document: Table) -> Encryption:
+    table = file.table(document, "encryption")
+    file.know(table, Encryption.__struct_fields__, "encryption")
+    encryption = file.convert(table, Encryption, "encryption")
+    if encryption.kms_key not in {None, NEW_KEY} and not _KEY_ARN.fullmatch(encryption.kms_key or ""):
+        raise file.wrong(
+            "encryption.kms_key",
+            f'this is "{NEW_KEY}" or the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID (an alias will not do: its key may change)',
+        )
+    return encryption
 
 
 def _for_stage(file: TomlFile, document: Table, stage: str) -> Table:

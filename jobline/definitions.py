@@ -30,6 +30,8 @@ LONGEST_FUNCTION_TIMEOUT: Final = 900
 """Seconds; Lambda's own limit (Lambda quotas)."""
 FUNCTION_HEADROOM: Final = 30
 """Seconds of a worker's timeout that no job may use: what is left for the claim, the finish and the lease's margin."""
+NEW_KEY: Final = "create"
+"""The KMS key that is made with the stack."""
 OPERATIONS: Final = "operations"
 """The internal queue and the worker that serves it: work on many jobs at once. Every deployment has both; no file defines them."""
 WEEK: Final = 7 * 24 * 3600
@@ -130,6 +132,13 @@ class Worker(_Strict, frozen=True):
         return self.timeout - FUNCTION_HEADROOM
 
 
+class Encryption(_Strict, frozen=True):
+    """With whose key everything is kept."""
+
+    kms_key: str | None = None
+    """The ARN of a customer's KMS key, or `NEW_KEY`; `None`: the services' own keys."""
+
+
 class Definitions(_Strict, frozen=True):
     """Everything that the definition files say for one stage."""
 
@@ -140,6 +149,7 @@ class Definitions(_Strict, frozen=True):
     retention_done_seconds: KeptSeconds = WEEK
     retention_seconds: KeptSeconds = MONTH
     """What queues get that say nothing, and records whose queue is no longer defined."""
+    encryption: Encryption = Encryption()
 
     @classmethod
     def load(cls, root: Path, stage: str) -> Definitions:

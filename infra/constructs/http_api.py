@@ -8,6 +8,7 @@ from typing import Final
 import jsii
 from aws_cdk import ArnFormat, RemovalPolicy, Stack
 from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk.aws_apigatewayv2_authorizers import HttpIamAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
@@ -34,7 +35,8 @@ ACCESS_LOG: Final = {
 class HttpApi(Construct):
     """Every route is signed with IAM credentials and answered by one function."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, api: JobFunction) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, api: JobFunction, key: kms.IKey | None) -> None:
+        """`key` encrypts the access log; without one CloudWatch's own key does."""
         super().__init__(scope, construct_id)
         integration = HttpLambdaIntegration(
             "Integration",
@@ -54,11 +56,13 @@ class HttpApi(Construct):
         )
         for method, path in ROUTES:
             self.http_api.add_routes(path=path, methods=[apigateway.HttpMethod(method)], integration=integration)
-        self._stage()
+        self._stage(key)
         self.node.add_validation(EveryRouteIsSigned(self))
 
-    def _stage(self) -> None:
-        log = logs.LogGroup(self, "AccessLog", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+    def _stage(self, key: kms.IKey | None) -> None:
+        log = logs.LogGroup(
+            self, "AccessLog", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY, encryption_key=key
+        )
         stage = apigateway.HttpStage(
             self,
             "Stage",

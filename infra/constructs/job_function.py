@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
@@ -27,14 +28,20 @@ class JobFunction(Construct):
         settings: StageSettings,
         environment: Mapping[str, str],
         timeout: Duration,
+        key: kms.IKey | None,
         memory: int = 512,
         may_loop: bool = False,
     ) -> None:
-        """`environment` comes on top of what every function is told; `memory` is in MB. `may_loop`: Lambda need not stop loops."""
+        """`environment` comes on top of what every function is told; `memory` is in MB. `may_loop`: Lambda need not stop loops.
+
+        `key` encrypts its log and its environment; without one Lambda's and CloudWatch's own keys do.
+        """
         super().__init__(scope, construct_id)
         self.name = name
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        self.log_group = logs.LogGroup(self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY)
+        self.log_group = logs.LogGroup(
+            self, "Log", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY, encryption_key=key
+        )
         self.log_group.grant_write(self.role)
         self.function = lambda_.Function(
             self,
@@ -51,6 +58,7 @@ class JobFunction(Construct):
             system_log_level_v2=lambda_.SystemLogLevel.WARN,
             timeout=timeout,
             memory_size=memory,
+            environment_encryption=key,
             recursive_loop=lambda_.RecursiveLoop.ALLOW if may_loop else None,
             environment={
                 names.STAGE: settings.stage,

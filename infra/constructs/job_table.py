@@ -6,6 +6,7 @@ from typing import Final
 
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from infra.constructs.job_function import JobFunction
@@ -20,13 +21,16 @@ _STRING, _NUMBER = dynamodb.AttributeType.STRING, dynamodb.AttributeType.NUMBER
 class JobTable(Construct):
     """One table for everything: job records, split bodies, queues' states and counters."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: StageSettings) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: StageSettings, key: kms.IKey | None) -> None:
+        """`key` encrypts the items, the indexes, the stream and the backups; without one DynamoDB's own key does."""
         super().__init__(scope, construct_id)
         self.table = dynamodb.Table(
             self,
             "Table",
             partition_key=dynamodb.Attribute(name="id", type=_STRING),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            encryption=dynamodb.TableEncryption.CUSTOMER_MANAGED if key else None,
+            encryption_key=key,
             stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             time_to_live_attribute="ttl",
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from aws_cdk import Duration
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_event_sources as event_sources
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -29,14 +28,19 @@ class RelayFeed(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, relay: JobFunction, table: JobTable, set_aside: sqs.Queue) -> None:
         super().__init__(scope, construct_id)
-        lambda_.EventSourceMapping(
+        mapping = lambda_.EventSourceMapping(
             self,
             "Mapping",
             batch_size=100,
             bisect_batch_on_error=True,
             report_batch_item_failures=True,
-            on_failure=event_sources.SqsDlq(set_aside),
             **_from_the_beginning(relay, table, [WAITING_JOBS]),
+        )
+        # Not by `on_failure`, which would let the relay do more with the queue and its key than send (the stack grants that).
+        resource = mapping.node.default_child
+        assert isinstance(resource, lambda_.CfnEventSourceMapping)
+        resource.destination_config = lambda_.CfnEventSourceMapping.DestinationConfigProperty(
+            on_failure=lambda_.CfnEventSourceMapping.OnFailureProperty(destination=set_aside.queue_arn)
         )
         table.allow_stream(relay)
 

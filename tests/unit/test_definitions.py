@@ -92,6 +92,14 @@ def test_a_stage_overrides_single_values_and_leaves_the_rest(checkout: Path) -> 
     assert (dev.workers["notifications"].memory, prod.workers["notifications"].memory) == (256, 2048)
 
 
+def test_a_stage_may_have_a_kms_key_of_its_own_and_others_none(checkout: Path) -> None:
+    key = "arn:aws:kms:eu-west-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
+    write(checkout, f'{EMAILS}[encryption]\nkms_key = "create"\n[stages.prod.encryption]\nkms_key = "{key}"')
+    assert (load(checkout, "dev").encryption.kms_key, load(checkout, "prod").encryption.kms_key) == ("create", key)
+    write(checkout, EMAILS)
+    assert load(checkout, "dev").encryption.kms_key is None
+
+
 def test_a_queue_exists_only_in_the_stages_it_names_and_so_does_its_worker(checkout: Path) -> None:
     write(checkout, EMAILS + '[queues.probe]\nworker = "diagnostics"\nstages = ["local", "dev"]')
     write(checkout, "", "functions/diagnostics/worker.toml")
@@ -190,6 +198,13 @@ def test_what_is_baked_into_an_asset_reads_back_equal_and_does_not_depend_on_the
         (
             EMAILS + "[stages.prod.queues.emails]\nlane = 1",
             "queues.emails.lane (with [stages.prod]): there is no such key; did you mean 'lanes'?",
+        ),
+        (EMAILS + "[encryption]\nkms_keys = 'create'", "encryption.kms_keys: there is no such key; did you mean 'kms_key'?"),
+        (EMAILS + "[encryption]\nkms_key = true", "encryption.kms_key: Expected `str | null`, got `bool`"),
+        (EMAILS + "[encryption]\nkms_key = 'alias/jobs'", 'encryption.kms_key: this is "create" or the ARN of a KMS key'),
+        (
+            EMAILS + "[encryption]\nkms_key = 'arn:aws:kms:eu-west-1:111122223333:alias/jobs'",
+            'encryption.kms_key: this is "create" or the ARN of a KMS key',
         ),
         ("", "queues: there is no queue; define one with [queues.NAME]"),
         ("[queues", "this is not TOML: "),

@@ -41,7 +41,7 @@ def _found(version: str) -> Compiler | None:
     for python in _candidates(version):
         try:
             # A candidate may be a shim that runs nothing, so each is asked.
-            said = subprocess.run([python, "-I", "-c", probe], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+            said = subprocess.run([python, "-I", "-c", probe], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)  # noqa: S603  an interpreter found here
         except (OSError, subprocess.TimeoutExpired):
             continue
         if said.returncode == 0 and said.stdout.split()[:1] == [version]:
@@ -56,7 +56,7 @@ def _candidates(version: str) -> Iterator[Path]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
     uv = [sys.executable, "-m", "uv", "python", "find", "--no-python-downloads", "--no-project", version]
-    said = subprocess.run(uv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    said = subprocess.run(uv, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # noqa: S603  our own arguments
     if said.returncode == 0:
         yield Path(said.stdout.strip())
 
@@ -69,6 +69,6 @@ def compile_tree(compiler: Compiler, folder: Path, *, whole: bool) -> None:
     """
     command = [str(compiler.python), "-I", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", ON_LAMBDA, str(folder)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # noqa: S603  our own arguments
     if done.returncode and whole:
         raise BundlingError(f"Python {compiler.tag} cannot compile this:\n{done.stdout.strip() or done.stderr.strip()}")

@@ -51,7 +51,7 @@ def _types(worker: Worker, root: Path, sources_key: str, cache: Path) -> dict[st
 
 def _ask(worker: Worker, root: Path) -> bytes:
     command = [sys.executable, "-m", "jobline.registry", f"functions.{worker.name}"]
-    done = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True)
+    done = subprocess.run(command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True)  # noqa: S603  our own arguments
     if done.returncode:
         raise BundlingError(f"the types of functions/{worker.name} cannot be read: {done.stderr.decode().strip()}")
     return done.stdout

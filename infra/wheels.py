@@ -89,7 +89,7 @@ def _install(requirements: Path, lock: Path, folder: Path, target: Target) -> No
     command += ["--target", str(folder), *target.uv_options, "--requirement", str(requirements)]
     if lock.exists():
         command += ["--constraint", str(lock)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # noqa: S603  our own arguments
     if done.returncode:
         where = target.platform or "this machine"
         name = f"functions/{requirements.parent.name}/{requirements.name}"

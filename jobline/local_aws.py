@@ -26,7 +26,7 @@ DEFAULT_PORT: Final = 4566
 REGION: Final = "eu-west-1"
 ACCOUNT: Final = "000000000000"
 """To ministack, an access key that is an account's number is that account's root."""
-SECRET: Final = "local"
+SECRET: Final = "local"  # noqa: S105  opens nothing but the local AWS, which runs on this machine alone
 SECONDS_TO_START: Final = 30
 SECONDS_TO_STOP: Final = 3
 
@@ -104,7 +104,7 @@ class LocalAws:
         temporary = self.state / "tmp"
         temporary.mkdir(parents=True)
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  our own arguments
                 # -I: the script's own folder must not be on the path, where jobline/queue.py would stand in for queue.
                 [python, "-I", self.program],
                 env=self._server_environment(temporary),

@@ -113,7 +113,7 @@ class LocalStack:
     def _cdk(self, *command: str, folder: Path = ROOT) -> None:
         environment = _tools(self.aws.environment())
         with self.log.open("ab") as log:
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603  our own arguments
                 [CDK, *command, "--no-notices", "--no-color"], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         if done.returncode:

@@ -122,7 +122,7 @@ class MemoryDeployment:
         described = {name: registry.describe() for name, registry in self.registries.items()}
         self.types = Types(version=1, workers=msgspec.convert(described, dict[str, dict[str, TypeInfo]]))
         self.now = start
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311  a test's luck, to be repeated
         self.log = log or Silence()
         self.handler_log = self.log if handler_log is None else handler_log
         self.store = MemoryStore()

@@ -18,7 +18,7 @@ LONGEST_RETRY_AFTER: Final = 3600.0
 """Seconds: a receiver that asks for more is asked again all the same."""
 SHOWN: Final = 2000
 """Characters of the answer that the result keeps."""
-SIGNING_SECRET: Final = "webhook_signing"
+SIGNING_SECRET: Final = "webhook_signing"  # noqa: S105  the secret's name
 """Name under `[secrets]`: one key, or several with spaces between them while they rotate."""
 
 _AGAIN: Final = frozenset({408, 425, 429})

@@ -39,7 +39,7 @@ REBINDING = {
     "relay.example": "192.88.99.1",
     "benchmark.example": "198.18.0.1",
     "documentation.example": "203.0.113.9",
-    "unspecified.example": "0.0.0.0",
+    "unspecified.example": "0.0.0.0",  # noqa: S104  an address to be refused
     "multicast.example": "224.0.0.1",
     "broadcast.example": "255.255.255.255",
     "reserved.example": "240.0.0.1",

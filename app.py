@@ -5,8 +5,10 @@ from pathlib import Path
 
 from aws_cdk import App
 
+from infra.access import HEALTH
 from infra.bundling import Bundles
-from infra.errors import BundlingError
+from infra.errors import BundlingError, OpenDoor
+from infra.open_doors import refuse_open_doors
 from infra.report import report
 from infra.settings import settings_for
 from infra.stack import JoblineStack
@@ -25,9 +27,9 @@ def main() -> None:
         settings = settings_for(stage)
         bundles = Bundles(ROOT, definitions, settings.target)
         JoblineStack(app, f"Jobline-{stage}", settings=settings, definitions=definitions, code=bundles.code)
-    except (InvalidDefinitions, BundlingError) as error:
+        refuse_open_doors(app.synth(), allowed=[HEALTH] if definitions.access.open_health else [])
+    except (InvalidDefinitions, BundlingError, OpenDoor) as error:
         sys.exit(f"jobline: {error}")
-    app.synth()
     print(report(definitions, python=settings.target.python, compiler=bundles.compiler), file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Who may ask for what: each route's class, and the ARNs of API Gateway that grant a class and nothing else."""
+"""Who may ask for what: what grants a class of the table's routes and nothing else, as ARNs of API Gateway and as scopes of a token."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
-from infra.constructs.http_api import ROUTES
+from jobline.api_routes import ROUTES
 
-_OF_ONE_QUEUE: Final = re.compile(r"^/queues/\{queue\}(?=/jobs|/uploads)")
+HEALTH: Final = "GET /health"
+"""The one route that a setting may open."""
 
 
 class Access(StrEnum):
@@ -29,12 +30,9 @@ class Access(StrEnum):
         return frozenset(classes[: classes.index(self) + 1])
 
 
-def access(method: str, path: str) -> Access:
-    """The class of a route; what is not known to be less is for admins."""
-    if method == "GET":
-        return Access.READ
-    of_jobs = _OF_ONE_QUEUE.sub("", path).startswith(("/jobs", "/uploads"))
-    return Access.WRITE if of_jobs else Access.ADMIN
+def scopes(needed: Access) -> list[str]:
+    """The scopes of a token of which one is enough for a route of this class."""
+    return [f"jobs:{one}" for one in Access if needed in one.included]
 
 
 def grants(granted: Access) -> list[str]:
@@ -42,5 +40,5 @@ def grants(granted: Access) -> list[str]:
 
     API Gateway asks IAM about the path as it was called, with its parameters filled in; IAM's `*` runs over slashes.
     """
-    patterns = {f"{method}{re.sub('{.*?}', '*', path)}" for method, path in ROUTES if access(method, path) in granted.included}
+    patterns = {f"{route.method}{re.sub('{.*?}', '*', route.path)}" for route in ROUTES if route.access in granted.included}
     return sorted(one for one in patterns if not any(fnmatchcase(one, other) for other in patterns - {one}))

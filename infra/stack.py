@@ -58,7 +58,8 @@ class JoblineStack(Stack):
         self.queues = self._queues(definitions)
         self.pausable = {name: queue for name, queue in self.queues.items() if not definitions.queues[name].internal}
 
-        http = HttpApi(self, "Http", api=self.api, key=self._key)
+        access = definitions.access
+        http = HttpApi(self, "Http", api=self.api, key=self._key, open_health=access.open_health)
         ReadyPolicies(self, "Access", http_api=http.http_api)
         RelayFeed(self, "RelayFeed", relay=self.relay, table=self.table, set_aside=self.set_aside)
         ObserverFeed(self, "ObserverFeed", observer=self.observer, table=self.table)
@@ -71,6 +72,10 @@ class JoblineStack(Stack):
             self._grant_key(self.customer_key)
 
         CfnOutput(self, "ApiUrl", value=http.http_api.api_endpoint, description="Where clients send signed requests")
+        if access.jwt:
+            # A door of its own, since a route has one authorizer: whoever signs is let in as before (docs/decisions).
+            tokens = HttpApi(self, "Tokens", api=self.api, key=self._key, jwt=access.jwt, open_health=access.open_health)
+            CfnOutput(self, "TokenApiUrl", value=tokens.http_api.api_endpoint, description="Where clients send requests with a token")
         CfnOutput(self, "TableName", value=self.table.table.table_name, description="The table of records")
         CfnOutput(self, "BucketName", value=self.bodies.bucket.bucket_name, description="The bucket for large bodies")
 

@@ -108,8 +108,13 @@ def _of_gateway(status: int, message: str | None, api_url: str) -> JoblineError:
     """The error of an answer that none of our code gave (API Gateway's are `{"message": "…"}`)."""
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else NotJobline)
     said = f" It says: {message.rstrip('.')}." if message and message not in ("Forbidden", "Unauthorized") else ""
-    if kind is NotAllowed:
-        sentence = f"{api_url} refuses this request: your AWS credentials are not valid there, or lack execute-api:Invoke for it.{said}"
+    if status == 401:
+        sentence = f"{api_url} takes tokens and does not take this one: it is missing, expired, or of another issuer or audience.{said}"
+    elif kind is NotAllowed:
+        sentence = (
+            f"{api_url} refuses this request: your AWS credentials are not valid there, or lack execute-api:Invoke for it;"
+            f" or your token lacks the scope for it.{said}"
+        )
     elif kind is TooManyRequests:
         sentence = "More requests come than the API takes at once. Try again in a moment."
     elif kind is errors.TooLarge:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any, Self, TypeVar, overload
 
 from jobline.client import JobView
-from jobline.connection import AsyncConnection
+from jobline.connection import AsyncConnection, Token
 from jobline.errors import JoblineError
 from jobline.flows import MOST_TRIES, Flow, Flows, NewJob, Pause
 
@@ -81,12 +81,13 @@ class AsyncClient:
         self,
         api_url: str | None = None,
         *,
+        token: Token | None = None,
         connection: AsyncConnection | None = None,
         tries: int = MOST_TRIES,
         traceparent: Callable[[], str | None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._connection = connection or AsyncConnection.find(api_url=api_url)
+        self._connection = connection or AsyncConnection.find(api_url=api_url, token=token)
         self._sleep = sleep
         self.flows = Flows(tries=tries, traceparent=traceparent)
 

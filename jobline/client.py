@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
-from jobline.connection import Connection
+from jobline.connection import Connection, Token
 from jobline.errors import JoblineError
 from jobline.flows import MOST_TRIES, Flow, Flows, JobFailed, NewJob, Pause
 from jobline.job import TERMINAL, Status
@@ -150,15 +150,16 @@ class Job(JobView):
 class Client:
     """One deployment, as one caller. A context manager: leaving it closes its connections. Threads may share it.
 
-    Every request is signed (AWS Signature Version 4). What AWS or the way there refuses for the moment is tried again, at most `tries`
-    times, as its `Retry-After` asks or with growing, spread pauses; an enqueue that is repeated makes one job. Errors are those of
-    `jobline.errors` and `jobline.api_errors`, one class per problem type.
+    Every request is signed (AWS Signature Version 4) or carries a token. What AWS or the way there refuses for the moment is tried again,
+    at most `tries` times, as its `Retry-After` asks or with growing, spread pauses; an enqueue that is repeated makes one job. Errors are
+    those of `jobline.errors` and `jobline.api_errors`, one class per problem type.
     """
 
     def __init__(
         self,
         api_url: str | None = None,
         *,
+        token: Token | None = None,
         connection: Connection | None = None,
         tries: int = MOST_TRIES,
         traceparent: Callable[[], str | None] | None = None,
@@ -166,9 +167,11 @@ class Client:
     ) -> None:
         """`api_url` is the stack's output ApiUrl; without it `JOBS_API_URL`, else the local deployment that `make dev` noted.
 
-        `traceparent()` gives the caller's W3C trace context, which the job's handler sees as `ctx.traceparent`. Raises NotConfigured.
+        `token` is a bearer token for the output TokenApiUrl, or a function that gives the one of the moment; without it `JOBS_TOKEN` beside
+        a URL that was given, else requests are signed. `traceparent()` gives the caller's W3C trace context, which the job's handler sees
+        as `ctx.traceparent`. Raises NotConfigured.
         """
-        self._connection = connection or Connection.find(api_url=api_url)
+        self._connection = connection or Connection.find(api_url=api_url, token=token)
         self._sleep = sleep
         self.flows = Flows(tries=tries, traceparent=traceparent)
 

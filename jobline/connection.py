@@ -1,7 +1,8 @@
-"""The way to a deployment's HTTP API: where it is, who we are there, one signed request, and what its answers mean.
+"""The way to a deployment's HTTP API: where it is, who we are there, one request, and what its answers mean.
 
 The API is found by URL (argument, `JOBS_API_URL`) or by the note `.jobline/local.json` that `make dev` leaves, looked for from the
-working folder upwards. Requests are signed by AWS's Signature Version 4 for the service `execute-api`.
+working folder upwards. Requests are signed by AWS's Signature Version 4 for the service `execute-api`, or carry a bearer token
+(argument, or `JOBS_TOKEN` beside a URL that was given), as the deployment's door for tokens asks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import httpx2
 
 URL_VARIABLE: Final = "JOBS_API_URL"
+TOKEN_VARIABLE: Final = "JOBS_TOKEN"  # noqa: S105  # the name of a variable
 NOTE: Final = Path(".jobline") / "local.json"
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 35.0
@@ -40,6 +42,10 @@ class Keys(NamedTuple):
     token: str | None = None
 
 
+Token = str | Callable[[], str]
+"""A bearer token, or what gives the one that is good now."""
+
+
 class Answer(NamedTuple):
     """An answer that was a success."""
 
@@ -55,26 +61,43 @@ class Answer(NamedTuple):
 class Connection:
     """One deployment's API as one caller. A context manager: leaving it closes its connections.
 
-    `keys` is asked at each request, since credentials may be short-lived.
+    `keys`, or `token` in place of them, is asked at each request, since credentials may be short-lived.
     """
 
-    def __init__(self, api_url: str, *, region: str, keys: Callable[[], Keys]) -> None:
-        """Raises NotConfigured when `api_url` is no HTTP URL."""
+    def __init__(
+        self, api_url: str, *, region: str = "", keys: Callable[[], Keys] | None = None, token: Callable[[], str] | None = None
+    ) -> None:
+        """Raises NotConfigured when `api_url` is no HTTP URL, or when a token would go over the net for all to read."""
         self.api_url = _checked(api_url)
         self.region = region
-        self._keys = keys
+        self._keys = keys or _keys_of_aws
+        self._token = token
+        if token and urlsplit(self.api_url).scheme != "https" and not _LOOPBACK.fullmatch(_host(self.api_url)):
+            raise NotConfigured(f"A token is not sent to {self.api_url}: everybody on the way could read it. Use https.")
         self._client: httpx2.Client | None = None
         self._opening = Lock()
 
     @classmethod
-    def find(cls, *, api_url: str | None = None, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Self:
+    def find(
+        cls,
+        *,
+        api_url: str | None = None,
+        token: Token | None = None,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> Self:
         """The API at `api_url`, else at `JOBS_API_URL`, else that of the local deployment whose note is found from `folder` upwards.
 
-        A local deployment (a loopback address) is spoken to as its account's root, any other with the credentials that AWS's own
-        tools would use. Raises NotConfigured.
+        With `token`, or `JOBS_TOKEN` beside a URL that was given, requests carry that. Otherwise they are signed: for a local deployment
+        (a loopback address) as its account's root, for any other with the credentials that AWS's own tools would use. Raises NotConfigured.
         """
         environment = os.environ if environment is None else environment
-        url = api_url or environment.get(URL_VARIABLE) or _noted_url(folder or Path.cwd())
+        given = api_url or environment.get(URL_VARIABLE)
+        url = given or _noted_url(folder or Path.cwd())
+        # A token in the environment is for a deployment that was named, not for whatever is found on this machine.
+        token = token or (environment.get(TOKEN_VARIABLE) if given else None)
+        if token:
+            return cls(url, token=_asked(token))
         host = _host(_checked(url))
         if _LOOPBACK.fullmatch(host):
             from jobline.local_aws import ACCOUNT, REGION, SECRET
@@ -92,10 +115,11 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Sends one signed request, once; `path` is unquoted and begins with a slash, `params` that are `None` are left out.
+        """Sends one request once, signed or with the token.
 
-        The body is `json`, or `content` as it stands. Raises `Unreachable` when no answer came (the request may have had its effect),
-        `NotJobline` when the answer is not this API's, and the error that the answer tells: see `api_errors.error_of`.
+        `path` is unquoted and begins with a slash, `params` that are `None` are left out; the body is `json`, or `content` as it stands.
+        Raises `Unreachable` when no answer came (the request may have had its effect), `NotJobline` when the answer is not this API's,
+        and the error that the answer tells: see `api_errors.error_of`.
         """
         body = content if content is not None else _dumped(json)
         return self._understood(self._send(method, self.api_url + _quoted(path, params), body, _headers(body, headers)))
@@ -131,7 +155,7 @@ class Connection:
             if self._client is None:
                 self._client = httpx2.Client(**self._options())
         request = self._client.build_request(method, url, content=body, headers=dict(headers))
-        self._sign(request, body, headers)
+        self._authorize(request, body, headers)
         with self._unreachable():
             return self._client.send(request)
 
@@ -142,8 +166,11 @@ class Connection:
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         return {"timeout": timeout, "trust_env": not _LOOPBACK.fullmatch(_host(self.api_url))}
 
-    def _sign(self, request: httpx2.Request, body: bytes, headers: Mapping[str, str]) -> None:
-        """Signs what httpx2 will send, however it wrote the URL."""
+    def _authorize(self, request: httpx2.Request, body: bytes, headers: Mapping[str, str]) -> None:
+        """Signs what httpx2 will send, however it wrote the URL; or lets it carry the token."""
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {_checked_token(self._token())}"
+            return
         request.headers.update(sign(request.method, str(request.url), body, headers, region=self.region, keys=self._keys()))
 
     @contextmanager
@@ -194,7 +221,7 @@ class AsyncConnection(Connection):
         body = _dumped(json)
         given = _headers(body, headers)
         request = self._async_client.build_request(method, self.api_url + _quoted(path, params), content=body, headers=given)
-        self._sign(request, body, given)
+        self._authorize(request, body, given)
         with self._unreachable():
             response = await self._async_client.send(request)
         return self._understood(response)
@@ -293,6 +320,18 @@ def _keys_of_aws() -> Keys:
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         raise NotConfigured("There are no AWS credentials: set AWS_PROFILE, run `aws sso login`, or set AWS_ACCESS_KEY_ID and its secret.")
     return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+def _asked(token: Token) -> Callable[[], str]:
+    return token if callable(token) else lambda: token
+
+
+def _checked_token(token: str) -> str:
+    """The token as a header can carry it (RFC 6750, section 2.1). Raises NotConfigured, without saying what it is."""
+    token = token.strip()
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", token):
+        raise NotConfigured("The token has characters that no bearer token has; give it as your identity provider issued it.")
+    return token
 
 
 # ---------------------------------------------------------------------------------------------------- what came

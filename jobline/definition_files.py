@@ -10,13 +10,16 @@ import re
 from pathlib import Path
 from typing import Final
 
+from jobline.addresses import LOCAL_STAGE
 from jobline.definitions import (
     FUNCTION_HEADROOM,
     LONGEST_FUNCTION_TIMEOUT,
     NEW_KEY,
     OPERATIONS,
+    ApiAccess,
     Definitions,
     Encryption,
+    Jwt,
     KeptSeconds,
     Permission,
     Queue,
@@ -52,6 +55,11 @@ _STAGE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _VARIABLE_NAME: Final = re.compile(r"(?!AWS_|LAMBDA_|JOBLINE_)[A-Za-z][A-Za-z0-9_]+")
 
 
+_ISSUER: Final = re.compile(r"https://[A-Za-z0-9.-]+(?::\d+)?(?:/[^\s?#]*)?")
+_LOCAL_ISSUER: Final = re.compile(r"http://(?:localhost|127\.0\.0\.1):\d+(?:/[^\s?#]*)?")
+"""In the local stage tokens may come from this machine."""
+
+
 def load(root: Path, stage: str) -> Definitions:
     """What the files under `root` say for `stage`; raises InvalidDefinitions.
 
@@ -75,7 +83,8 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
     table = _for_stage(file, document, stage)
     if stage in document.get("stages", {}):
         file = TomlFile(file.root, file.name, f" (with [stages.{stage}])")
-    file.know(table, ("queues", "retention", "encryption"), "")
+    file.know(table, ("queues", "retention", "encryption", "access"), "")
+    access = _access(file, table, stage)
     retention = _retention(file, table, "")
     encryption = _encryption(file, table)
     tables = file.tables(table, "queues")
@@ -88,7 +97,25 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
         _check_timeout(file, queue, workers[queue.worker])
     workers[OPERATIONS] = Worker(name=OPERATIONS, memory=256, timeout=LONGEST_FUNCTION_TIMEOUT)
     queues[OPERATIONS] = file.convert(_OPERATIONS_QUEUE | retention, Queue, f"queues.{OPERATIONS}")
-    return file.convert({"stage": stage, "queues": queues, "workers": workers, "encryption": encryption} | retention, Definitions, "")
+    fields = {"stage": stage, "queues": queues, "workers": workers, "encryption": encryption, "access": access}
+    return file.convert(fields | retention, Definitions, "")
+
+
+def _access(file: TomlFile, table: Table, stage: str) -> ApiAccess:
+    fields = file.table(table, "access")
+    file.know(fields, ApiAccess.__struct_fields__, "access")
+    if "jwt" in fields:
+        jwt = file.table(fields, "jwt", "access")
+        file.know(jwt, Jwt.__struct_fields__, "access.jwt")
+        for name, what in (("issuer", "the URL of who issues the tokens"), ("audience", "whom they are issued for, a list")):
+            if name not in jwt:
+                raise file.wrong(f"access.jwt.{name}", f"this is missing: {what}")
+        fields = fields | {"jwt": file.convert(jwt, Jwt, "access.jwt")}
+    access = file.convert(fields, ApiAccess, "access")
+    allowed = (_ISSUER, _LOCAL_ISSUER) if stage == LOCAL_STAGE else (_ISSUER,)
+    if access.jwt and not any(form.fullmatch(access.jwt.issuer) for form in allowed):
+        raise file.wrong("access.jwt.issuer", "this is no https URL without a query; it is exactly the iss of the tokens")
+    return access
 
 
 def _queue(file: TomlFile, name: str, table: Table, retention: Table) -> Queue:

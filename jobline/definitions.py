@@ -139,6 +139,23 @@ class Encryption(_Strict, frozen=True):
     """The ARN of a customer's KMS key, or `NEW_KEY`; `None`: the services' own keys."""
 
 
+class Jwt(_Strict, frozen=True):
+    """Whose tokens the API lets in: an OpenID Connect issuer, whose keys API Gateway fetches and checks them with."""
+
+    issuer: str
+    """A URL; a token's `iss` is exactly this."""
+    audience: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)]
+    """A token's `aud` (or `client_id`) is one of these."""
+
+
+class ApiAccess(_Strict, frozen=True):
+    """What lets callers in, beside a signature with IAM credentials."""
+
+    jwt: Jwt | None = None
+    open_health: bool = False
+    """Whether anybody may call `GET /health`."""
+
+
 class Definitions(_Strict, frozen=True):
     """Everything that the definition files say for one stage."""
 
@@ -150,6 +167,7 @@ class Definitions(_Strict, frozen=True):
     retention_seconds: KeptSeconds = MONTH
     """What queues get that say nothing, and records whose queue is no longer defined."""
     encryption: Encryption = Encryption()
+    access: ApiAccess = ApiAccess()
 
     @classmethod
     def load(cls, root: Path, stage: str) -> Definitions:

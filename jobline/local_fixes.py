@@ -112,6 +112,23 @@ def mail_permissions() -> None:
     iam_actions.extract_resource_arn = resource
 
 
+def signatures_of_http_apis() -> None:
+    """A route with IAM authorization refuses an `Authorization` that is no signature; stock lets in whoever sends any other.
+
+    AWS: "If IAM authorization is enabled for a route, clients must use Signature Version 4 to sign their requests" (Control access to
+    HTTP APIs with IAM authorization in API Gateway).
+    """
+    enforce = app._enforce_execute_api
+
+    def enforced(api_id: str, stage: str, method: str, path: str, headers: dict[str, str], *rest: Any, **more: Any) -> Any:
+        unsigned = not headers.get("authorization", "").startswith("AWS4-HMAC-SHA256")
+        if unsigned and app._execute_api_authorization_type(api_id, stage, method, path) == "AWS_IAM":
+            return 403, {"Content-Type": "application/json"}, b'{"message":"Forbidden"}'
+        return enforce(api_id, stage, method, path, headers, *rest, **more)
+
+    app._enforce_execute_api = enforced
+
+
 def _first_statement(body: bytes) -> str:
     request = json.loads(body or b"{}")
     statements = request.get("Statements") or [request]
@@ -254,6 +271,7 @@ FIXES: Final[dict[str, Callable[[], None]]] = {
     "queue_batch_permissions": queue_batch_permissions,
     "mail_permissions": mail_permissions,
     "permissions_of_queue_batches": permissions_of_queue_batches,
+    "signatures_of_http_apis": signatures_of_http_apis,
     "partial_failures_of_streams": partial_failures_of_streams,
     "partial_failures_of_queues": partial_failures_of_queues,
     "updates_let_invocations_end": updates_let_invocations_end,

@@ -1,29 +1,29 @@
-"""The HTTP API: which routes there are, who may call them, and how fast."""
+"""An HTTP API in front of the api function: its routes, what lets a caller in, and how fast."""
 
 from __future__ import annotations
 
 import json
 from typing import Final
 
-import jsii
 from aws_cdk import ArnFormat, RemovalPolicy, Stack
 from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk.aws_apigatewayv2_authorizers import HttpIamAuthorizer
+from aws_cdk.aws_apigatewayv2_authorizers import HttpIamAuthorizer, HttpJwtAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
-from constructs import Construct, IConstruct, IValidation
+from constructs import Construct
 
+from infra.access import HEALTH, Access, scopes
 from infra.constructs.job_function import JobFunction
-from jobline import api_routes
+from jobline.api_routes import ROUTES
+from jobline.definitions import Jwt
 
-ROUTES: Final[tuple[tuple[str, str], ...]] = tuple((route.method, route.path) for route in api_routes.ROUTES)
-"""Method and path of each route of the table."""
 REQUESTS_PER_SECOND: Final = 500
 BURST: Final = 1000
 ACCESS_LOG: Final = {
     "request_id": "$context.requestId",
     "caller": "$context.identity.userArn",
+    "subject": "$context.authorizer.claims.sub",
     "route": "$context.routeKey",
     "path": "$context.path",
     "status": "$context.status",
@@ -33,11 +33,23 @@ ACCESS_LOG: Final = {
 
 
 class HttpApi(Construct):
-    """Every route is signed with IAM credentials and answered by one function."""
+    """One door: every route asks for a signature with IAM credentials, or all of them for a JWT; one function answers."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, api: JobFunction, key: kms.IKey | None) -> None:
-        """`key` encrypts the access log; without one CloudWatch's own key does."""
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        api: JobFunction,
+        key: kms.IKey | None,
+        jwt: Jwt | None = None,
+        open_health: bool = False,
+    ) -> None:
+        """`key` encrypts the access log; without one CloudWatch's own key does. `jwt` is whose tokens are let in, by their scopes; without
+        it IAM decides. `open_health`: anybody may call `GET /health`.
+        """
         super().__init__(scope, construct_id)
+        self._takes_tokens = jwt is not None
         integration = HttpLambdaIntegration(
             "Integration",
             api.function,
@@ -50,14 +62,25 @@ class HttpApi(Construct):
             "Api",
             description="Jobline: enqueue jobs and see what became of them",
             create_default_stage=False,
-            default_authorizer=HttpIamAuthorizer(),
-            # Whatever else is asked reaches the function too (`$default`, signed like the rest), which says what is wrong with it.
+            default_authorizer=HttpJwtAuthorizer("Jwt", jwt.issuer, jwt_audience=list(jwt.audience)) if jwt else HttpIamAuthorizer(),
+            # Whatever else is asked reaches the function too (`$default`), which says what is wrong with it. It might read a path
+            # more generously than the gateway does, so a token must be good for everything there; IAM asks about the path itself.
             default_integration=integration,
+            default_authorization_scopes=self._scopes(Access.ADMIN),
         )
-        for method, path in ROUTES:
-            self.http_api.add_routes(path=path, methods=[apigateway.HttpMethod(method)], integration=integration)
+        for route in ROUTES:
+            is_open = open_health and f"{route.method} {route.path}" == HEALTH
+            self.http_api.add_routes(
+                path=route.path,
+                methods=[apigateway.HttpMethod(route.method)],
+                integration=integration,
+                authorizer=apigateway.HttpNoneAuthorizer() if is_open else None,
+                authorization_scopes=None if is_open else self._scopes(Access(route.access)),
+            )
         self._stage(key)
-        self.node.add_validation(EveryRouteIsSigned(self))
+
+    def _scopes(self, needed: Access) -> list[str] | None:
+        return scopes(needed) if self._takes_tokens else None
 
     def _stage(self, key: kms.IKey | None) -> None:
         log = logs.LogGroup(
@@ -80,19 +103,3 @@ class HttpApi(Construct):
         resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
             destination_arn=arn, format=json.dumps(ACCESS_LOG, separators=(",", ":"))
         )
-
-
-@jsii.implements(IValidation)
-class EveryRouteIsSigned:
-    """Refuses to synthesize an API with a route that anybody may call."""
-
-    def __init__(self, scope: IConstruct) -> None:
-        self._scope = scope
-
-    def validate(self) -> list[str]:
-        open_routes = [
-            route.route_key
-            for route in self._scope.node.find_all()
-            if isinstance(route, apigateway.CfnRoute) and route.authorization_type in {None, "NONE"}
-        ]
-        return [f"the route {key} has no authorization: every route must be signed" for key in open_routes]

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import time_machine
 
-from infra.access import Access, access
-from infra.constructs.http_api import ROUTES
+from infra.access import Access
 from infra.constructs.ready_policies import POLICIES
+from jobline.api_routes import ROUTES, Route
 from jobline.local_aws import ACCOUNT, REGION, ROOT
 from jobline.local_stack import LocalStack
 from tests.e2e.client import Client
@@ -60,15 +60,13 @@ NOTHING = {"{id}": "01890000-0000-7000-8000-000000000000", "{queue}": "no-such-q
 """What the parameters of a route are filled in with, so that a call that is let in changes nothing."""
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
-def test_a_ready_policy_lets_its_holder_call_the_routes_of_its_class_and_no_other(
-    holders: dict[Access, Client], route: tuple[str, str]
-) -> None:
-    method, path = route
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_a_ready_policy_lets_its_holder_call_the_routes_of_its_class_and_no_other(holders: dict[Access, Client], route: Route) -> None:
+    method, path = route.method, route.path
     called = re.sub("{.*?}", lambda parameter: NOTHING[parameter[0]], path)
     for held, client in holders.items():
         answer = client.call(method, called, None if method == "GET" else {})
-        assert (answer.status != 403) == (access(*route) in held.included), f"{POLICIES[held]}: {answer}"
+        assert (answer.status != 403) == (route.access in held.included), f"{POLICIES[held]}: {answer}"
         assert answer.status < 500
 
 
@@ -106,10 +104,10 @@ def of_emails(stack: LocalStack) -> Client:
     return Client(url, key=key["AccessKeyId"], secret=key["SecretAccessKey"])
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
-def test_the_policy_of_one_queue_grants_its_jobs_and_nothing_outside_it(of_emails: Client, route: tuple[str, str]) -> None:
-    method, path = route
-    let_in = access(*route) in Access.WRITE.included and path.startswith("/queues/{queue}")
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_the_policy_of_one_queue_grants_its_jobs_and_nothing_outside_it(of_emails: Client, route: Route) -> None:
+    method, path = route.method, route.path
+    let_in = route.access in Access.WRITE.included and path.startswith("/queues/{queue}")
     for queue in ("emails", "emails-2", "diagnostics"):
         called = path.replace("{id}", NOTHING["{id}"]).replace("{queue}", queue)
         answer = of_emails.call(method, called, None if method == "GET" else {})
@@ -143,9 +141,10 @@ def test_a_signature_of_another_time_is_refused(somebody: Client, minutes: int) 
     assert somebody.send("GET", "/queues", b"", signed).status == 403
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=" ".join)
-def test_an_unsigned_request_is_refused_on_every_route(client: Client, route: tuple[str, str]) -> None:
-    assert Client(client.url, key=None).call(*route).status == 403
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_an_unsigned_request_is_refused_on_every_route(client: Client, route: Route) -> None:
+    assert Client(client.url, key=None).call(route.method, route.path).status == 403
+    assert Client(client.url, key=None).call(route.method, route.path, headers={"Authorization": "Bearer a.b.c"}).status == 403
 
 
 def test_a_key_that_nobody_has_is_refused(client: Client) -> None:

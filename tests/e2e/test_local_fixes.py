@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
+import httpx2
 import pytest
 from botocore.exceptions import ClientError
 
@@ -187,6 +188,21 @@ def test_mail_needs_the_permission_on_its_senders_identity(emulator: Emulator, s
 
     assert refused(lambda: send("me@example.com")) == stock
     assert refused(lambda: send("somebody-else@example.com"))
+
+
+def test_a_route_with_iam_authorization_refuses_whoever_does_not_sign(emulator: Emulator, stock: bool) -> None:
+    apis = emulator.client("apigatewayv2")
+    api_id = apis.create_api(Name=emulator.name(), ProtocolType="HTTP")["ApiId"]
+    apis.create_stage(ApiId=api_id, StageName="$default", AutoDeploy=True)
+    apis.create_route(ApiId=api_id, RouteKey="GET /thing", AuthorizationType="AWS_IAM")
+    url = f"{emulator.aws.endpoint_url}/_aws/execute-api/{api_id}/thing"
+
+    def status(**headers: str) -> int:
+        return httpx2.get(url, headers=headers, trust_env=False).status_code
+
+    assert status() == 403
+    assert status(Authorization="Bearer a.b.c") == (500 if stock else 403)  # 500: let in, to a route that nothing answers
+    assert status(Authorization="AWS4-HMAC-SHA256 Credential=x") == 403
 
 
 FAILS_ONCE_ON_SECOND = """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from jobline import api_errors, errors
 from jobline.api_errors import NotAllowed, NotConfigured, NotJobline, ServerError, TooManyRequests, error_of
 from jobline.connection import Connection, Keys
+from jobline.local_aws import free_port
 from jobline.problems import is_mapped, problem
 
 AWS_URL = "https://abc123.execute-api.eu-central-1.amazonaws.com"
@@ -89,6 +92,61 @@ def test_an_unused_connection_can_be_closed() -> None:
         pass
 
 
+def bearer(connection: Connection) -> str:
+    """What the connection says of who it is, with one request to a server that answers {}."""
+    heard: list[str] = []
+
+    class Hear(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers["Authorization"])
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", int(connection.api_url.rpartition(":")[2])), Hear) as server:
+        thread = Thread(target=server.handle_request)
+        thread.start()
+        with connection:
+            connection.request("GET", "/health")
+        thread.join()
+    return heard[0]
+
+
+def test_a_token_that_is_given_goes_before_that_of_the_environment_and_is_asked_for_at_each_request() -> None:
+    url, environment = f"http://127.0.0.1:{free_port()}", {"JOBS_TOKEN": "from.the.environment"}
+    assert bearer(Connection.find(api_url=url, environment=environment)) == "Bearer from.the.environment"
+    assert bearer(Connection.find(api_url=url, token="given", environment=environment)) == "Bearer given"
+    tokens = iter(["first", "second"])
+    connection = Connection.find(api_url=url, token=lambda: next(tokens), environment=environment)
+    assert (bearer(connection), next(tokens)) == ("Bearer first", "second")
+    assert bearer(Connection.find(api_url=url, environment={})).startswith("AWS4-HMAC-SHA256 ")
+
+
+def test_a_token_in_the_environment_is_not_for_the_deployment_that_a_note_names(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    connection = Connection.find(environment={"JOBS_TOKEN": "a.b.c"}, folder=noted(tmp_path, url))
+    assert bearer(connection).startswith("AWS4-HMAC-SHA256 ")
+
+
+def test_a_token_is_never_sent_in_the_clear() -> None:
+    with pytest.raises(NotConfigured, match="Use https"):
+        Connection.find(api_url="http://jobs.example.com", token="a.b.c", environment={})
+
+
+def test_a_token_needs_no_region_and_no_aws_credentials() -> None:
+    assert Connection.find(api_url="https://jobs.example.com", token="a.b.c", environment={}).api_url == "https://jobs.example.com"
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX-Evil: 1", "Bearer a.b.c", "é"])
+def test_what_no_header_can_carry_is_refused_and_not_told(token: str) -> None:
+    with pytest.raises(NotConfigured, match="no bearer token has") as caught:
+        Connection.find(api_url=LOCAL_URL, token=lambda: token, environment={}).request("GET", "/health")
+    assert not token.strip() or token not in str(caught.value)
+
+
 # ---------------------------------------------------------------------------------------------------- answers
 
 
@@ -129,9 +187,9 @@ def test_a_problem_that_a_newer_api_invented_is_known_by_its_status() -> None:
 @pytest.mark.parametrize(
     ("status", "message", "kind", "word"),
     [
+        (401, "Unauthorized", NotAllowed, "it is missing, expired, or of another issuer or audience"),
         (403, "Forbidden", NotAllowed, "credentials are not valid there, or lack execute-api:Invoke"),
         (403, "The security token included in the request is expired", NotAllowed, "is expired"),
-        (401, "Unauthorized", NotAllowed, "credentials"),
         (404, "Not Found", NotJobline, "Is the URL right"),
         (413, "Request Too Long", errors.TooLarge, "larger"),
         (429, "Too Many Requests", TooManyRequests, "Try again"),

@@ -278,3 +278,46 @@ def test_lanes_share_by_weight() -> None:
 def test_too_little_concurrency_cannot_be_shared() -> None:
     with pytest.raises(ValueError, match="cannot be shared"):
         lane_shares(5)
+
+
+# ---- access
+
+
+JWT = '[access]\njwt = { issuer = "https://login.example.com/realms/a", audience = ["jobline"] }\n'
+
+
+def test_tokens_are_taken_where_the_file_says_whose_and_nowhere_else(checkout: Path) -> None:
+    assert load(checkout, "dev").access.jwt is None
+    write(checkout, EMAILS + JWT + '[stages.prod.access.jwt]\naudience = ["jobs"]\n[stages.prod.access]\nopen_health = true')
+    jwt, prod = load(checkout, "dev").access.jwt, load(checkout, "prod").access
+    assert jwt is not None and prod.jwt is not None
+    assert (jwt.issuer, jwt.audience) == ("https://login.example.com/realms/a", ("jobline",))
+    assert (prod.jwt.issuer, prod.jwt.audience) == ("https://login.example.com/realms/a", ("jobs",))
+    assert (load(checkout, "dev").access.open_health, prod.open_health) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("jwt = 7", "access.jwt: this must be a table"),
+        ('jwt = { issuer = "https://a.example", audiense = ["a"] }', "access.jwt.audiense: there is no such key; did you mean 'audience'?"),
+        ('jwt = { issuer = "https://a.example" }', "access.jwt.audience: this is missing: whom they are issued for, a list"),
+        ('jwt = { audience = ["a"] }', "access.jwt.issuer: this is missing: the URL of who issues the tokens"),
+        ('jwt = { issuer = "https://a.example", audience = [] }', "access.jwt.audience: Expected `array` of length >= 1"),
+        ('jwt = { issuer = "https://a.example", audience = "a" }', "access.jwt.audience: Expected `array`, got `str`"),
+        *(
+            (f'jwt = {{ issuer = "{issuer}", audience = ["a"] }}', "access.jwt.issuer: this is no https URL without a query")
+            for issuer in ("http://a.example", "a.example", "https://a.example/?b", "https://a b", "http://localhost:8080", "")
+        ),
+        ('open_health = "yes"', "access.open_health: Expected `bool`, got `str`"),
+        ('auth = "jwt"', "access.auth: there is no such key"),
+    ],
+)
+def test_a_mistake_in_what_lets_callers_in_is_named(checkout: Path, text: str, sentence: str) -> None:
+    write(checkout, EMAILS + "[access]\n" + text)
+    assert sentence in refusal(checkout)
+
+
+def test_in_the_local_stage_tokens_may_come_from_this_machine(checkout: Path) -> None:
+    write(checkout, EMAILS + '[stages.local.access]\njwt = { issuer = "http://127.0.0.1:9000", audience = ["a"] }')
+    assert load(checkout, "local").access.jwt is not None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jobline.local_aws import ROOT, free_port
+import pytest
+
+from jobline.local_aws import ACCOUNT, REGION, ROOT, free_port
+from jobline.local_stack import LocalStack
 from tests.e2e.checkout import make, press_ctrl_c, wait_for_note
 from tests.e2e.client import Client
 
@@ -65,9 +70,16 @@ def commands(*sections: str) -> list[str]:
     return [line for line in ours if " ".join(words(line)) not in NOT_RUN_HERE]
 
 
+def curl_lines() -> list[str]:
+    """The shell of the section "Call it": a function that signs, and lines that use it."""
+    (block,) = (block for block in blocks() if block.language == "sh" and block.section == "Call it")
+    return block.text.splitlines()
+
+
 def test_every_command_is_run_or_listed_with_the_reason_why_not() -> None:
     there = {line for block in blocks() if block.language == "sh" for line in block.text.splitlines() if words(line)}
-    assert {" ".join(words(line)) for line in there - set(commands("Try it", "Add a job"))} == set(NOT_RUN_HERE)
+    run = {*commands("Try it", "Add a job"), *curl_lines()}
+    assert {" ".join(words(line)) for line in there - run} == set(NOT_RUN_HERE)
     assert {block.language for block in blocks()} == {"", "sh", "python"}, "a block in a language that no test here knows"
 
 
@@ -95,6 +107,44 @@ def test_the_commands_to_try_do_what_they_say(client: Client) -> None:
     assert client.end_of(dead)["status"] == "done"
     assert client.job(later[0])["status"] == "pending"
     assert client.job(later[1])["status"] == "cancelled"
+
+
+def credentials(stack: LocalStack, session: bool) -> dict[str, str]:
+    """Keys of a user with the ready policy JobsWrite, or of a session of a role that has it, as AWS's tools look for them."""
+    iam, name, policy = stack.client("iam"), "curl-session" if session else "curl", stack.outputs()["JobsWrite"]
+    here = {"AWS_REGION": REGION, "JOBS_API_URL": stack.deployment().api_url}
+    if not session:
+        iam.create_user(UserName=name)
+        iam.attach_user_policy(UserName=name, PolicyArn=policy)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return here | {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    iam.attach_role_policy(RoleName=name, PolicyArn=policy)
+    taken = stack.client("sts").assume_role(RoleArn=role, RoleSessionName="curl")["Credentials"]
+    keys = {"AWS_ACCESS_KEY_ID": taken["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": taken["SecretAccessKey"]}
+    return here | keys | {"AWS_SESSION_TOKEN": taken["SessionToken"]}
+
+
+@pytest.mark.parametrize("session", [False, True], ids=["user", "session"])
+def test_the_curl_lines_work_as_written(stack: LocalStack, client: Client, session: bool) -> None:
+    if not shutil.which("curl"):
+        assert "CI" not in os.environ, "there is no curl here, so nobody knows whether README's lines work"
+        pytest.skip("there is no curl here")
+    sign, *lines = curl_lines()
+    job_id = client.enqueue("emails", "send_email", {"to": "ada@example.com"}, delay=3600)
+    answers, environment = {}, {"PATH": os.environ["PATH"], "no_proxy": "*"} | credentials(stack, session)
+    for line in lines:
+        script = f"{sign}\n{line.replace(AN_ID, job_id)}"
+        ran = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
+        answers[line] = json.loads(ran.stdout)
+    enqueued, shown, listed, counted, cancelled = answers.values()
+    assert client.end_of(enqueued["id"])["status"] == "done"
+    assert (shown["id"], cancelled, client.job(job_id)["status"]) == (job_id, {"cancelled": True}, "cancelled")
+    assert "jobs" in listed
+    assert "pending" in counted
 
 
 def test_the_client_that_is_shown_prints_its_result(client: Client) -> None:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from jobline.errors import JoblineError
     from jobline.flows import JobFailed, NewJob, WaitTimedOut
     from jobline.registry import Cancel, NonRetryable, RetryAfter, Snooze, job
+    from jobline.secret_fields import SECRET, Secret
 
 __all__ = [
+    "SECRET",
     "AsyncClient",
     "Cancel",
     "Client",
@@ -27,6 +29,7 @@ __all__ = [
     "NewJob",
     "NonRetryable",
     "RetryAfter",
+    "Secret",
     "Snooze",
     "WaitTimedOut",
     "job",
@@ -39,6 +42,8 @@ _HOME = {
     "JobFailed": "jobline.flows",
     "JoblineError": "jobline.errors",
     "NewJob": "jobline.flows",
+    "SECRET": "jobline.secret_fields",
+    "Secret": "jobline.secret_fields",
     "WaitTimedOut": "jobline.flows",
 }
 _REGISTRY = "jobline.registry"

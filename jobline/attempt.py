@@ -12,6 +12,7 @@ import msgspec
 from jobline.context import Context
 from jobline.deadline import AttemptTimedOut, deadline
 from jobline.errors import InvalidJob, Unavailable, UnknownType
+from jobline.redaction import Redactor
 from jobline.registry import Registry
 from jobline.steering import LONGEST_WAIT, Cancel, Continue, NonRetryable, RetryAfter, Snooze
 from jobline.transitions import Cause, clip_error
@@ -71,35 +72,37 @@ def attempt(registry: Registry, payload: Callable[[], str], context: Context, se
 
     `payload()` gives the payload's JSON text. When it raises `Unavailable` nothing is started; whatever else it raises fails the
     attempt. An unknown type is a failed attempt and not the end: during a deployment an older worker may meet a newer job.
+    No ending tells a secret that the context's redactor knows of when the attempt ends.
     """
+    redactor = context.tools.redactor
     try:
         with deadline(seconds):
             job_type = registry.get(context.type)
             try:
                 text = payload()
             except Unavailable as error:
-                return Unstarted(error.detail)
+                return Unstarted(redactor.redact(error.detail))
             value = job_type(registry.decode(context.type, text), context)
             return Returned(encode_result(value))
     except RetryAfter as steering:
-        return Failed(describe(steering), retry_after=steering.seconds)
+        return Failed(describe(steering, redactor), retry_after=steering.seconds)
     except Snooze as steering:
         return Snoozed(steering.seconds)
     except NonRetryable as steering:
-        return Failed(describe(steering), retryable=False)
+        return Failed(describe(steering, redactor), retryable=False)
     except Cancel as steering:
-        return Abandoned(steering.reason)
+        return Abandoned(redactor.redact(steering.reason))
     except Continue:
         return Continued()
     except UnknownType as error:
-        return Failed(describe(error))
+        return Failed(describe(error, redactor))
     except InvalidJob as error:
-        return Failed(describe(error), retryable=False)
+        return Failed(describe(error, redactor), retryable=False)
     except AttemptTimedOut as error:
         return Failed(f"AttemptTimedOut: took longer than {seconds:g} s", cause="timeout", retry_after=_backoff(registry, context, error))
     except BaseException as error:  # `sys.exit` and the like end this job, not its neighbours
         cause: Cause = "exit" if isinstance(error, SystemExit) else "failed"
-        return Failed(describe(error), cause=cause, retry_after=_backoff(registry, context, error))
+        return Failed(describe(error, redactor), cause=cause, retry_after=_backoff(registry, context, error))
 
 
 def _backoff(registry: Registry, context: Context, error: BaseException) -> float | None:
@@ -115,7 +118,7 @@ def _backoff(registry: Registry, context: Context, error: BaseException) -> floa
         if not 0 <= seconds <= LONGEST_WAIT:
             raise ValueError(f"{seconds!r} is not a number of seconds from 0 to {LONGEST_WAIT}")
     except Exception as reason:
-        context.logger.warning(f"the backoff of type {context.type} cannot be used: {describe(reason)}")
+        context.logger.warning(f"the backoff of type {context.type} cannot be used: {describe(reason, context.tools.redactor)}")
         return None
     return seconds
 
@@ -129,10 +132,11 @@ def encode_result(value: Any) -> str:
     return text
 
 
-def describe(error: BaseException) -> str:
-    """`Type: message` of an exception, cut to what a record keeps; an exception that cannot be shown is only named."""
+def describe(error: BaseException, redactor: Redactor) -> str:
+    """`Type: message` of an exception without secrets, cut to what a record keeps; one that cannot be shown is only named."""
     try:
         message = str(error)
     except Exception:
         message = "(its message cannot be shown)"
-    return clip_error(f"{type(error).__name__}: {message}" if message else type(error).__name__)
+    # Redacted first: of a secret that is cut in two nobody would recognise the half.
+    return clip_error(redactor.redact(f"{type(error).__name__}: {message}" if message else type(error).__name__))

@@ -16,6 +16,7 @@ import msgspec
 
 from jobline.errors import InvalidSettings
 from jobline.job import Job
+from jobline.redaction import Redactor
 from jobline.steering import Continue
 
 if TYPE_CHECKING:
@@ -77,9 +78,14 @@ class Toolbox:
         secrets: Mapping[str, str],
         clock: Clock,
         children: Children | None = None,
+        redactor: Redactor | None = None,
     ) -> None:
-        """`client` makes a low-level boto3 client of a service; `settings` is the environment; `secrets` has the ARN of each name."""
+        """`client` makes a low-level boto3 client of a service; `settings` is the environment; `secrets` has the ARN of each name.
+
+        `redactor` is told every secret that is read; it should be the one of the log.
+        """
         self.stage = stage
+        self.redactor = redactor or Redactor()
         self.children = children
         self.bucket = bucket
         self._make_client = client
@@ -112,6 +118,7 @@ class Toolbox:
             with aws_errors(f"secret {name}"):
                 text = self.aws("secretsmanager").get_secret_value(SecretId=self._arns[name])["SecretString"]
             self._secrets[name] = (now, text)
+            self.redactor.keep(text)
         return text
 
     def setting(self, name: str) -> str | None:
@@ -194,11 +201,11 @@ class Context:
     def progress(self, percent: float, note: str = "") -> None:
         """Reports how far the work is, 0 to 100, with a few words; every report is one write of the record.
 
-        Raises ValueError when `percent` is no such number. Only the first 200 characters of `note` are kept.
+        Raises ValueError when `percent` is no such number. Only the first 200 characters of `note` are kept, and no secret in it.
         """
         if not math.isfinite(percent) or not 0 <= percent <= 100:
             raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
-        if self.lease.progress(percent, note[:LONGEST_NOTE]):
+        if self.lease.progress(percent, self.tools.redactor.redact(note)[:LONGEST_NOTE]):
             self._cancelled = True
 
     def enqueue(self, type: str | JobType, payload: Any = None, *, queue: str | None = None, key: str | None = None, **fields: Any) -> str:

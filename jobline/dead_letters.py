@@ -61,7 +61,7 @@ class DeadLetters:
             try:
                 settled = self._settle(record)
             except Unavailable as error:
-                self._log.warning("dead letter not settled yet", message=record["messageId"], error=str(error))
+                self._log.warning("dead letter not settled yet", message_id=record["messageId"], error=str(error))
                 settled = False
             if not settled:
                 failures.append({"itemIdentifier": record["messageId"]})
@@ -73,7 +73,7 @@ class DeadLetters:
             message = Message.decode(record["body"])
         except InvalidMessage as error:
             key = self._quarantine.keep(record, str(error))
-            self._log.error("message quarantined", message=record["messageId"], key=key, reason=str(error))
+            self._log.error("message quarantined", message_id=record["messageId"], key=key, reason=str(error))
             return True
         for _ in range(_TRIES):
             now = self._clock()

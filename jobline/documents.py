@@ -10,7 +10,9 @@ import msgspec
 
 from jobline.job import FAR_FUTURE, Job
 from jobline.payloads import Bodies
+from jobline.secret_fields import HIDDEN, hide
 from jobline.times import format_instant
+from jobline.types import TypeInfo
 
 LARGEST_INLINE: Final = 1_000_000
 """Bytes of payload, and again of result, that an answer carries itself; what is larger is answered as a link."""
@@ -60,17 +62,22 @@ def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
     return document
 
 
-def whole_document(job: Job, bodies: Bodies, *, payload: str | None = None) -> dict[str, Any]:
+def whole_document(job: Job, bodies: Bodies, kind: TypeInfo | None, *, payload: str | None = None) -> dict[str, Any]:
     """The job with its payload and result, brought from where they are kept; `null` and `payload_url` or `result_url` when large.
 
-    `payload` is its text, if the caller has it, so that it need not be read back.
+    `payload` is its text, if the caller has it, so that it need not be read back. `kind` says which of its fields are secret, and
+    so hidden; when nobody knows the type any more (`None`), all are. A large one with secrets is not answered at all: `omitted` says so.
     """
-    return job_document(job, _shown(job.payload, job.payload_ref, bodies, payload), _shown(job.result, job.result_ref, bodies))
+    result = _shown(job.result, job.result_ref, bodies)
+    if job.payload_ref is not None and _has_secrets(kind) and bodies.size(job.payload_ref) > LARGEST_INLINE:
+        return job_document(job, Shown(), result) | {"omitted": ["payload"]}
+    shown = _shown(job.payload, job.payload_ref, bodies, payload)
+    return job_document(job, shown._replace(text=_without_secrets(shown.text, kind)), result)
 
 
-def short_document(job: Job) -> dict[str, Any]:
-    """The job as lists have it: a body that is kept apart is `null`, and `omitted` names it."""
-    document = job_document(job, Shown(job.payload), Shown(job.result))
+def short_document(job: Job, kind: TypeInfo | None) -> dict[str, Any]:
+    """The job as lists have it: a body that is kept apart is `null`, and `omitted` names it. `kind` as in `whole_document`."""
+    document = job_document(job, Shown(_without_secrets(job.payload, kind)), Shown(job.result))
     omitted = [name for name, reference in (("payload", job.payload_ref), ("result", job.result_ref)) if reference is not None]
     return document | {"omitted": omitted} if omitted else document
 
@@ -84,6 +91,16 @@ def _shown(inline: str | None, reference: str | None, bodies: Bodies, known: str
     if reference is not None and bodies.size(reference) > LARGEST_INLINE:
         return Shown(url=bodies.link(reference, seconds=LINK_SECONDS))
     return Shown(known or bodies.load(inline, reference))
+
+
+def _has_secrets(kind: TypeInfo | None) -> bool:
+    return kind is None or kind.secret
+
+
+def _without_secrets(text: str | None, kind: TypeInfo | None) -> str | None:
+    if text is None or not _has_secrets(kind):
+        return text
+    return f'"{HIDDEN}"' if kind is None else hide(text, kind.schema)
 
 
 def _raw(text: str | None) -> msgspec.Raw:

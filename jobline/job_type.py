@@ -15,6 +15,7 @@ import msgspec
 
 from jobline.errors import InvalidDefinitions
 from jobline.retry import MAX_ATTEMPTS_LIMIT, RetryPolicy
+from jobline.secret_fields import SECRET
 
 if TYPE_CHECKING:
     from jobline.context import Context
@@ -67,6 +68,8 @@ class JobType:
             raise InvalidJobType(
                 f"{self.place}: a union of a list or dict and a string with a pattern crashes msgspec; check the pattern yourself"
             )
+        if (lost := _unmarked(self.payload_type, set())) is not None:
+            raise InvalidJobType(f"{self.place}: write Secret[{lost} | …] around the whole union: its schema would not know the secret")
         try:
             schema = msgspec.json.schema(self.payload_type)
         except TypeError as error:
@@ -211,3 +214,20 @@ def _crashes(annotation: Any, seen: set[type]) -> bool:
         if containers and any(getattr(meta, "pattern", None) is not None for meta in metas):
             return True
     return any(_crashes(part, seen) for part in parts)
+
+
+def _unmarked(annotation: Any, seen: set[type]) -> str | None:
+    """The name of a struct that is marked secret inside a union: `msgspec.json.schema` (0.22.0) leaves that marker out."""
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, UnionType):
+        for part in parts:
+            bare = getattr(part, "__origin__", part)
+            if SECRET in getattr(part, "__metadata__", ()) and isinstance(bare, type) and issubclass(bare, msgspec.Struct):
+                return bare.__name__
+    kind = typing.get_origin(annotation) or annotation
+    fields = ()
+    if isinstance(kind, type) and hasattr(kind, "__annotations__") and kind not in seen:
+        seen.add(kind)
+        fields = tuple(typing.get_type_hints(kind, include_extras=True).values())
+    found = (_unmarked(each, seen) for each in (*parts, *fields) if not isinstance(each, (str, int)))
+    return next((name for name in found if name is not None), None)

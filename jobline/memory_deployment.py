@@ -44,6 +44,7 @@ from jobline.quarantine import Quarantine
 from jobline.queue import FIFO, Queues
 from jobline.queue_states import States
 from jobline.recounting import recount_job
+from jobline.redaction import Redactor
 from jobline.registry import Registry
 from jobline.relay import Relay
 from jobline.request import parse_request
@@ -112,10 +113,11 @@ class MemoryDeployment:
         settings: Mapping[str, str] | None = None,
         log: Log | None = None,
         handler_log: Any = None,
+        redactor: Redactor | None = None,
     ) -> None:
         """`client` makes what `ctx.aws(service)` gives handlers; `settings` go before what their `worker.toml` says under `[environment]`.
 
-        `handler_log` is `ctx.logger`; `log` is, when that is left out.
+        `handler_log` is `ctx.logger`; `log` is, when that is left out. `redactor` is told what those must not say.
         """
         self.definitions = definitions
         self.registries = {name: Registry(types.get(name, ())) for name in definitions.workers}
@@ -124,6 +126,7 @@ class MemoryDeployment:
         self.now = start
         self.random = random.Random(seed)  # noqa: S311  a test's luck, to be repeated
         self.log = log or Silence()
+        self.redactor = redactor or Redactor()
         self.handler_log = self.log if handler_log is None else handler_log
         self.store = MemoryStore()
         self.sqs = MemoryQueues(self.clock)
@@ -223,6 +226,7 @@ class MemoryDeployment:
             secrets=self.definitions.workers[worker].secrets,
             clock=ports.clock,
             children=self.make_children(ports),
+            redactor=self.redactor,
         )
 
     def settings(self, worker: str) -> Mapping[str, str]:
@@ -236,6 +240,7 @@ class MemoryDeployment:
     def make_worker(self, ports: Ports, name: str) -> Worker:
         return Worker(
             registry=self.registries[name],
+            types=self.types.of_worker(name),
             store=ports.store,
             bodies=ports.bodies,
             queues=ports.queues,

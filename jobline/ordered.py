@@ -102,8 +102,8 @@ class OrderedBatch:
         try:
             key = self.quarantine.keep(record, reason)
         except Unavailable as error:
-            self.log.warning("message not in quarantine yet", message=record["messageId"], error=str(error))
+            self.log.warning("message not in quarantine yet", message_id=record["messageId"], error=str(error))
             self._give_back([record], SOON)
             return False
-        self.log.error("message quarantined", message=record["messageId"], key=key, reason=reason)
+        self.log.error("message quarantined", message_id=record["messageId"], key=key, reason=reason)
         return True

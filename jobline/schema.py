@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 
 from jobline.errors import FieldProblem
+from jobline.secret_fields import MARK, is_secret
 
 Schema = Mapping[str, Any]
 
@@ -66,6 +67,13 @@ class _Check:
         self._root = root
 
     def value(self, value: Any, schema: Schema, at: str) -> Iterator[FieldProblem]:
+        if is_secret(schema):
+            # What is wrong inside a secret might name what is in it; of the secret itself only the rule is told.
+            plain = {name: said for name, said in schema.items() if name not in (MARK, "propertyNames")}
+            wrong = next(self.value(value, plain, at), None)
+            if wrong is not None:
+                yield wrong if wrong["pointer"] == at else FieldProblem(at, "has something in it that does not fit its type")
+            return
         schema = self._resolved(schema)
         if "anyOf" in schema:
             yield from self._union(value, schema, at)

@@ -26,9 +26,10 @@ from jobline.long_poll import until_over
 from jobline.payloads import Bodies
 from jobline.reasons import Reason, reason
 from jobline.request import EnqueueRequest
+from jobline.secret_fields import secrets_in
 from jobline.store import Store
 from jobline.transitions import Write
-from jobline.types import Types
+from jobline.types import TypeInfo, Types
 
 MOST_CANDIDATES: Final = 10
 _MOST_LOOKED_THROUGH: Final = 100
@@ -69,7 +70,7 @@ class Service:
         job, found = self.enqueueing.enqueue(request, op=op)
         # What was just stored need not be read back.
         known = request.payload_text if found is None and not request.is_apart else None
-        return Answered(job, whole_document(job, self.bodies, payload=known), found)
+        return Answered(job, whole_document(job, self.bodies, self.type_of(job), payload=known), found)
 
     @property
     def enqueueing(self) -> Enqueueing:
@@ -106,7 +107,7 @@ class Service:
         """One page of a queue's jobs, `{"jobs": […], "next": cursor or null}`; raises NotFound for an unknown queue."""
         self.queue(listing.queue)
         jobs, following = read_page(self.store, listing, cursor, now=self.now())
-        return {"jobs": [short_document(job) for job in jobs], "next": following}
+        return {"jobs": [self.short_document(job) for job in jobs], "next": following}
 
     def cancel(self, job: Job, *, op: str) -> dict[str, bool]:
         """`{"cancelled": true}`: it will not start again; `{"cancel_requested": true}`: it runs, and no later attempt will start.
@@ -150,7 +151,27 @@ class Service:
 
     def document(self, job: Job) -> dict[str, Any]:
         """The job as the API answers it, with payload and result."""
-        return whole_document(job, self.bodies)
+        return whole_document(job, self.bodies, self.type_of(job))
+
+    def short_document(self, job: Job) -> dict[str, Any]:
+        """The job as lists have it."""
+        return short_document(job, self.type_of(job))
+
+    def type_of(self, job: Job) -> TypeInfo | None:
+        """The job's type as it is deployed now; `None` when nobody runs it any more."""
+        queue = self.definitions.queues.get(job.queue)
+        return None if queue is None else self.types.find(queue.worker, job.type)
+
+    def secrets_of(self, body: Any) -> list[str]:
+        """The secrets in the body of an enqueue request (parsed JSON), or of many; nothing need be right about it."""
+        found: list[str] = []
+        requests = [body] if not isinstance(body, dict) or not isinstance(body.get("jobs"), list) else body["jobs"]
+        for request in requests:
+            if isinstance(request, dict) and isinstance(request.get("type"), str):
+                for types in self.types.workers.values():
+                    if (kind := types.get(request["type"])) is not None and kind.secret:
+                        found += secrets_in(request.get("payload"), kind.schema)
+        return found
 
     def why(self, job: Job) -> Reason:
         """Why the job is not running: at most one read, of its queue's numbers, when it waits."""

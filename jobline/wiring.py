@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO
 
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 from botocore.session import Session
+
+from jobline.log_lines import LineFormatter, Printed, RedactedFormatter
+from jobline.redaction import Redactor
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -75,9 +81,24 @@ class Clients:
         return Session()
 
 
-def make_log() -> Any:
-    """Powertools' logger: one JSON line per call; service and level come from its own environment variables."""
-    return Logger(utc=True)
+def make_log(redactor: Redactor | None = None, stream: TextIO | None = None) -> Any:
+    """Powertools' logger: one JSON line per call, without what `redactor` knows; service and level come from its environment variables.
+
+    In a Lambda function everything else that writes becomes such lines too: what is printed, warnings, other loggers, threads that die.
+    """
+    redactor = redactor or Redactor()
+    log = Logger(logger_formatter=LineFormatter(redactor), stream=stream)
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        _take_over(redactor, log)
+    return log
+
+
+def _take_over(redactor: Redactor, log: Any) -> None:
+    logging.captureWarnings(True)
+    for handler in logging.getLogger().handlers:  # Lambda's own writes JSON already (`logging_format`)
+        handler.setFormatter(RedactedFormatter(handler.formatter or logging.Formatter(), redactor))
+    threading.excepthook = lambda died: log.error("a thread died", exc_info=died.exc_value)
+    sys.stdout, sys.stderr = Printed(sys.stdout, redactor), Printed(sys.stderr, redactor)
 
 
 def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
@@ -103,7 +124,8 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
 
     settings = Settings.from_environment(os.environ)
     definitions = Definitions.baked()
-    clients, log = Clients(), make_log()
+    clients, redactor, types = Clients(), Redactor(), Types.baked()
+    log = make_log(redactor)
     declared = definitions.workers[settings.worker]
     store = JobStore(clients.dynamodb, settings.table)
     bodies = Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket)
@@ -112,7 +134,7 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
         store=store,
         bodies=bodies,
         definitions=definitions,
-        types=Types.baked(),
+        types=types,
         now=utc_now,
         random=os.urandom,
         direct=Direct(queues=lambda: queues, lanes=settings.lanes, clock=utc_now, log=log),
@@ -125,9 +147,11 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
         secrets=declared.secrets,
         clock=utc_now,
         children=Children(enqueueing),
+        redactor=redactor,
     )
     worker = Worker(
         registry=Registry.discover(package),
+        types=types.of_worker(settings.worker),
         store=store,
         bodies=bodies,
         queues=queues,

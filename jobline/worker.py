@@ -28,8 +28,10 @@ from jobline.ordered import OrderedBatch, is_ordered
 from jobline.quarantine import Quarantine
 from jobline.queue import Hiding, Queues
 from jobline.registry import Registry
+from jobline.secret_fields import secrets_in_text
 from jobline.store import Store
 from jobline.transitions import Keep
+from jobline.types import TypeInfo
 
 START_TIME: Final = timedelta(seconds=5)
 """What an invocation may take to claim its first job. A timeout that no invocation has room for is cut to what one has."""
@@ -66,6 +68,7 @@ class Worker:
         self,
         *,
         registry: Registry,
+        types: Mapping[str, TypeInfo],
         store: Store,
         bodies: BodyStore,
         queues: Queues,
@@ -79,8 +82,9 @@ class Worker:
         threads: Callable[[str], int] = lambda queue: 1,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`threads(queue)`: how many jobs of one batch of that queue run at once."""
+        """`types` tells which fields are secret; `threads(queue)`: how many jobs of one batch of that queue run at once."""
         self._registry = registry
+        self._types = types
         self._store = store
         self._bodies = bodies
         self._queues = queues
@@ -155,7 +159,7 @@ class Worker:
                 delivery = Delivery.of(record)
             except InvalidMessage as error:
                 # It runs out of receives and reaches the dead-letter queue, whose consumer keeps it in quarantine.
-                self._log.error("message cannot be read", message=record["messageId"], reason=str(error))
+                self._log.error("message cannot be read", message_id=record["messageId"], reason=str(error))
                 invocation.kept.append(record["messageId"])
                 continue
             known = newest.get(delivery.message.id)
@@ -266,7 +270,10 @@ class Worker:
             clock=self._clock,
             logger=self._handler_log,
         )
-        ending = attempt(self._registry, lambda: self._payload(job), context, timeout.total_seconds())
+        try:
+            ending = attempt(self._registry, lambda: self._payload(job), context, timeout.total_seconds())
+        finally:
+            self._tools.redactor.release(job.id)
         if isinstance(ending, Unstarted):
             self._log.warning("payload cannot be read now", job=job.id, error=ending.reason)
             self._hand_back(held, invocation, finishes, pause=UNREADABLE_PAUSE)
@@ -274,8 +281,12 @@ class Worker:
             self._finish(held, ending, invocation, finishes)
 
     def _payload(self, job: Job) -> str:
-        text = self._bodies.load(job.payload, job.payload_ref)
-        return "null" if text is None else text
+        """The payload's JSON text; from now until the attempt is over nothing tells the secrets in it."""
+        text = self._bodies.load(job.payload, job.payload_ref) or "null"
+        kind = self._types.get(job.type)
+        if kind is not None and kind.secret:
+            self._tools.redactor.hold(job.id, secrets_in_text(text, kind.schema))
+        return text
 
     def _hand_back(self, held: Held, invocation: Invocation, finishes: Finishes, *, pause: timedelta = timedelta(0)) -> None:
         """Gives up a lease under which nothing was started (R17); the message comes again after `pause`."""

@@ -18,11 +18,13 @@ import msgspec
 from functions.api.routes import Api
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.direct import Direct
+from jobline.log import Log
 from jobline.memory import MemoryStore
 from jobline.memory_queues import MemoryQueues
 from jobline.operations import Operations
 from jobline.payloads import Bodies
 from jobline.queue import Queues
+from jobline.redaction import Redactor
 from jobline.retry import RetryPolicy
 from jobline.selection import Purge, Redrive
 from jobline.service import Service
@@ -122,11 +124,18 @@ class Client:
     """One client of an API over `store`, at a clock that only the test moves."""
 
     def __init__(
-        self, store: Store | None = None, bodies: Bodies | None = None, lanes: Mapping[str, Mapping[str, str]] = LANES, **service: Any
+        self,
+        store: Store | None = None,
+        bodies: Bodies | None = None,
+        lanes: Mapping[str, Mapping[str, str]] = LANES,
+        log: Log | None = None,
+        redactor: Redactor | None = None,
+        **service: Any,
     ) -> None:
         self.store: Any = MemoryStore() if store is None else store
         self.now = NOW
-        self.log = Logged()
+        self.log: Any = Logged() if log is None else log
+        self.redactor = redactor or Redactor()
         self._ids = 0
         self._requests = 0
         given: dict[str, Any] = {"definitions": DEFINITIONS, "types": TYPES, "read_stats": self._stats}
@@ -137,7 +146,7 @@ class Client:
         self.service = Service(**given)
         self.paused: set[str] = set()
         operations = Operations(enqueueing=self.service.enqueueing, switch=self._switch, read_paused=lambda queues: self.paused)
-        self.api = Api(self.service, operations, stage="test", log=self.log)
+        self.api = Api(self.service, operations, stage="test", log=self.log, redactor=self.redactor)
 
     def _direct(self, lanes: Mapping[str, Mapping[str, str]]) -> Direct:
         """Sends into `self.sqs`, whose queues `lanes` names."""

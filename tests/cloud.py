@@ -103,6 +103,7 @@ class Cloud:
         store = MotoStore(dynamodb, self.table)
         queues = Queues(sqs, self.url(self.lanes["dlq"]).removesuffix(self.lanes["dlq"]))
         log = Silence()
+        known = Types.from_json(json.dumps({"version": 1, "workers": {queue.worker: Registry(types).describe()}}))
         self.relay = Relay(
             queues=queues,
             lanes={queue.name: {lane: self.lanes[lane] for lane in queue.lane_names}},
@@ -113,6 +114,7 @@ class Cloud:
         self.bodies = Bodies(dynamodb, self.table, lambda: s3, "bodies")
         self.worker = Worker(
             registry=Registry(types),
+            types=known.of_worker(queue.worker),
             store=store,
             bodies=self.bodies,
             queues=queues,
@@ -137,7 +139,7 @@ class Cloud:
             store,
             self.bodies,
             definitions=definitions,
-            types=Types.from_json(json.dumps({"version": 1, "workers": {queue.worker: Registry(types).describe()}})),
+            types=known,
             now=utc_now,
         )
         self.observer = Observer(dynamodb=dynamodb, table=self.table, bodies=self.bodies, clock=utc_now, log=log)

@@ -11,6 +11,7 @@ from jobline.direct import Direct
 from jobline.operations import Operations
 from jobline.payloads import Bodies
 from jobline.queue import Queues
+from jobline.redaction import Redactor
 from jobline.service import Service
 from jobline.settings import Settings
 from jobline.store import JobStore
@@ -44,7 +45,8 @@ def queues() -> Queues:
     return Queues(clients.sqs, settings.queue_url_base)
 
 
-log = make_log()
+redactor = Redactor()
+log = make_log(redactor)
 service = Service(
     store=JobStore(clients.dynamodb, settings.table),
     bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
@@ -56,7 +58,7 @@ service = Service(
     direct=Direct(queues=queues, lanes=settings.lanes, clock=utc_now, log=log),
 )
 operations = Operations(enqueueing=service.enqueueing, switch=switch, read_paused=read_paused)
-api = Api(service, operations, stage=settings.stage, log=log)
+api = Api(service, operations, stage=settings.stage, log=log, redactor=redactor)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

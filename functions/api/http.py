@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,6 +18,8 @@ from jobline.enqueueing import Found
 from jobline.errors import InvalidRequest, TooLarge
 from jobline.job import Job
 from jobline.long_poll import parse_wait
+from jobline.redaction import Redactor
+from jobline.service import Service
 
 LARGEST_BODY: Final = 2_500_000
 """Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
@@ -29,8 +33,11 @@ _TRACEPARENT: Final = r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f
 class Request:
     """The request that the router is answering at this moment."""
 
-    def __init__(self, app: APIGatewayHttpResolver) -> None:
+    def __init__(self, app: APIGatewayHttpResolver, service: Service, redactor: Redactor) -> None:
+        """`service` knows what is secret in a body; `redactor` is the log's."""
         self._app = app
+        self._service = service
+        self._redactor = redactor
 
     @property
     def id(self) -> str:
@@ -90,6 +97,16 @@ class Request:
         """Raises InvalidRequest when there is a body that says anything; `what` takes none."""
         if self.body().strip() not in {b"", b"{}"}:
             raise InvalidRequest(f"{what} takes no body.")
+
+    @contextmanager
+    def secrets_hidden(self) -> Iterator[None]:
+        """While it lasts the log does not tell the secrets that this request brought."""
+        try:
+            secrets = self._service.secrets_of(json.loads(self.body()))
+        except (InvalidRequest, TooLarge, ValueError, RecursionError):
+            secrets = []
+        with self._redactor.holding(self.id, secrets):
+            yield
 
     def body(self) -> bytes:
         """The bytes that were sent. Raises TooLarge, and InvalidRequest when they cannot be told."""

@@ -9,7 +9,6 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 from functions.api.http import Request, answer, etag, found_by
 from jobline import strict_json
 from jobline.bulk import Outcome, enqueue_many, parse_requests
-from jobline.documents import short_document
 from jobline.errors import InvalidRequest
 from jobline.job import Job
 from jobline.log import Log
@@ -57,9 +56,10 @@ class JobRoutes:
         if isinstance(outcome, Exception):
             told = problem(outcome, self._request.id)
             if told.ours:
-                self._log.error("a job of a batch failed", request_id=self._request.id, exc_info=outcome)
+                with self._request.secrets_hidden():
+                    self._log.error("a job of a batch failed", request_id=self._request.id, exc_info=outcome)
             return {"status": told.status, "problem": told.document}
-        job = short_document(outcome.job)
+        job = self._service.short_document(outcome.job)
         return {"status": 202, "job": job} if outcome.found is None else {"status": 200, "job": job, _FOUND_BY[outcome.found]: True}
 
     def show(self, id: str, queue: str | None = None) -> Response[str]:

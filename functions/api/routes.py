@@ -23,6 +23,7 @@ from jobline.listing import parse_listing
 from jobline.log import Log
 from jobline.operations import Operations
 from jobline.problems import MEDIA_TYPE, problem
+from jobline.redaction import Redactor
 from jobline.request import parse_request
 from jobline.service import Service
 
@@ -32,13 +33,14 @@ _LONGEST_PATH_TOLD: Final = 200
 class Api:
     """The HTTP API over a `Service`, behind API Gateway's HTTP API (payload format 2.0)."""
 
-    def __init__(self, service: Service, operations: Operations, *, stage: str, log: Log) -> None:
+    def __init__(self, service: Service, operations: Operations, *, stage: str, log: Log, redactor: Redactor) -> None:
+        """`redactor` is told what `log` must not say."""
         self._service = service
         self._operations = operations
         self._stage = stage
         self._log = log
         self._app = APIGatewayHttpResolver()
-        self._request = Request(self._app)
+        self._request = Request(self._app, service, redactor)
         self._jobs = JobRoutes(service, self._request, log)
         self._operators = OperatorRoutes(service, operations, self._request)
         answers = self._answers()
@@ -151,7 +153,8 @@ class Api:
     def _failed(self, error: Exception) -> Response[str]:
         told = problem(error, self._request.id)
         if told.ours:
-            self._log.error("the request failed", request_id=self._request.id, exc_info=error)
+            with self._request.secrets_hidden():
+                self._log.error("the request failed", request_id=self._request.id, exc_info=error)
         elif isinstance(error, Unavailable):
             self._log.warning("AWS did not take a call", request_id=self._request.id, detail=error.detail)
         return Response(told.status, MEDIA_TYPE, encode(told.document), told.headers)

@@ -67,7 +67,10 @@ class GivenToolbox(Toolbox):
     """A toolbox whose secrets are given as texts: `secrets` has the text of each name."""
 
     def secret(self, name: str) -> str | None:
-        return self._arns.get(name)
+        text = self._arns.get(name)
+        if text is not None:
+            self.redactor.keep(text)
+        return text
 
 
 def _no_client(service: str) -> Any:

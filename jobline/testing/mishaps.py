@@ -125,6 +125,7 @@ class FragileDeployment(MemoryDeployment):
             secrets=self._secrets,
             clock=ports.clock,
             children=self.make_children(ports),
+            redactor=self.redactor,
         )
 
     def make_worker(self, ports: Ports, name: str) -> Worker:

@@ -34,7 +34,7 @@ class TrialConnection(AsyncConnection):
         )
         # By name: the routes stand above this package, and only a test may reach up to them.
         routes = import_module("functions.api.routes")
-        self._api = routes.Api(service, operations, stage=deployment.definitions.stage, log=Silence())
+        self._api = routes.Api(service, operations, stage=deployment.definitions.stage, log=Silence(), redactor=deployment.redactor)
         self._requests = 0
 
     def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:

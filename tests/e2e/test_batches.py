@@ -77,6 +77,7 @@ class Bench:
         items: Any = MemoryItems()
         self.worker = Worker(
             registry=Registry([work]),
+            types={},
             store=JobStore(client, self.table),
             bodies=Bodies(items, "bodies", lambda: items, "bodies"),
             queues=Queues(FaultyClient(self.sqs, self.faults), "memory:///"),  # type: ignore[arg-type]

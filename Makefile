@@ -12,6 +12,8 @@ export PATH
 # No Python is ever downloaded: the one that is here, or a clear word that there is none.
 export UV_PYTHON_DOWNLOADS := never
 UV := .venv/bin/uv
+# Two processes: one has the local AWS and all that runs against it, the other the rest meanwhile.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadscope
 RUN := .venv/bin/python
 
 .PHONY: help demo dev test check lint types layers test-newest deploy destroy lock format clean
@@ -26,7 +28,7 @@ dev: .venv/.installed .ministack/.installed ## The same stack left running, rede
 	@$(RUN) -m jobline.dev
 
 test: .venv/.installed .ministack/.installed ## All tests: unit, moto, infra, end to end on a local AWS
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 check: lint types layers test-newest test ## What CI runs: lint, types, layers, the quick tests on the newest Python here, all tests
 

@@ -16,7 +16,7 @@ UV := .venv/bin/uv
 SIDE_BY_SIDE := --numprocesses 2 --dist loadscope
 RUN := .venv/bin/python
 
-.PHONY: help demo dev test check lint types layers test-newest deploy destroy lock format clean
+.PHONY: help demo dev test check lint types layers security audit test-newest deploy destroy lock format clean
 
 help: ## Print these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -30,7 +30,7 @@ dev: .venv/.installed .ministack/.installed ## The same stack left running, rede
 test: .venv/.installed .ministack/.installed ## All tests: unit, moto, infra, end to end on a local AWS
 	@$(RUN) -m pytest $(SIDE_BY_SIDE)
 
-check: lint types layers test-newest test ## What CI runs: lint, types, layers, the quick tests on the newest Python here, all tests
+check: lint types layers security test-newest test ## What CI runs: lint, types, layers, security gates, the quick tests on the newest Python here, all tests
 
 lint: .venv/.installed ## ruff: rules and format
 	@ruff check .
@@ -41,6 +41,12 @@ types: .venv/.installed ## mypy, strict
 
 layers: .venv/.installed ## import-linter: who may import whom
 	@lint-imports
+
+security: .venv/.installed .gates/.installed ## cdk-nag, checkov and cfn-lint over what is deployed
+	@$(RUN) -m infra.gates
+
+audit: .venv/.installed .gates/.installed ## pip-audit: known vulnerabilities of what the lock files name; asks PyPI about each package
+	@$(RUN) -m infra.advisories
 
 test-newest: .venv/.installed ## The quick tests on the newest Python found (Lambda runs 3.13)
 	@sh .ci/test-newest
@@ -59,7 +65,7 @@ lock: .venv/bin/uv ## Compile the lock files anew from pyproject.toml and functi
 	@.ci/lock
 
 clean: ## Remove everything that make installed or built
-	rm -rf .venv .ministack .jobline .cache cdk.out build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .ministack .gates .jobline .cache cdk.out build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # ---- installation: each stamp is as new as what it was made from, so a second run does nothing ----
 
@@ -73,6 +79,12 @@ clean: ## Remove everything that make installed or built
 	@echo "Installing the local AWS into .ministack"
 	@$(UV) venv -q --clear --python .venv/bin/python .ministack
 	@$(UV) pip sync -q --require-hashes --python .ministack requirements-emulator.txt
+	@touch $@
+
+.gates/.installed: requirements-gates.txt .venv/bin/uv
+	@echo "Installing the security gates' tools into .gates"
+	@$(UV) venv -q --clear --python .venv/bin/python .gates
+	@$(UV) pip sync -q --require-hashes --python .gates requirements-gates.txt
 	@touch $@
 
 .venv/bin/uv:

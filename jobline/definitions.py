@@ -54,6 +54,8 @@ class Permission(_Strict, frozen=True):
 
     actions: Annotated[tuple[Annotated[str, Meta(pattern=r"^[a-z0-9-]+:[A-Za-z*]+$")], ...], Meta(min_length=1)]
     resources: Annotated[tuple[Annotated[str, Meta(pattern=r"^(arn:|\{bucket\}|\*$)")], ...], Meta(min_length=1)]
+    reason: str = ""
+    """Why an action or a resource has an asterisk, if one has: the security gates ask for it."""
 
 
 class Queue(_Strict, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -11,8 +12,27 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.acknowledgements import acknowledge, acknowledge_wildcards
 from infra.settings import StageSettings
 from jobline import settings as names
+
+NO_KEY: Final = "Encrypted with AWS's own key; [encryption] kms_key in queues.toml has it done with a key of the customer's."
+_RUNTIME: Final = "Python 3.13 is what wheels and byte code are made for and tests are run on; AWS maintains it until 2029."
+_ASYNCHRONOUS_ONLY: Final = (
+    "A dead-letter queue is for asynchronous calls: what API Gateway, a queue or the stream calls is repeated by them,"
+    " and a lost tick by the next."
+)
+ACCEPTED: Final = {
+    "AwsSolutions-L1": _RUNTIME,
+    "Serverless-LambdaLatestVersion": _RUNTIME,
+    "Serverless-LambdaTracing": "A trace costs more than a job. Log lines carry the ids of job and request, and a job keeps its history.",
+    "Serverless-LambdaDLQ": _ASYNCHRONOUS_ONLY,
+    "CKV_AWS_116": _ASYNCHRONOUS_ONLY,
+    "CKV_AWS_115": "Mappings have a maximum concurrency; a lower one of the function would throttle polls, which burns receive counts.",
+    "CKV_AWS_117": "It talks to AWS's endpoints under its role, over TLS; from a VPC it would need endpoints that cost by the hour.",
+    "W3005": "The CDK writes the dependency on the role itself.",
+}
+"""Why a function may break these rules of the security gates."""
 
 
 class JobFunction(Construct):
@@ -69,12 +89,17 @@ class JobFunction(Construct):
             },
         )
 
+        acknowledge(self.function, ACCEPTED if key else ACCEPTED | {"CKV_AWS_173": NO_KEY})
+        acknowledge(self.log_group, {} if key else {"CKV_AWS_158": NO_KEY})
+
     @property
     def timeout(self) -> Duration:
         timeout = self.function.timeout
         assert timeout
         return timeout
 
-    def allow(self, statement: iam.PolicyStatement) -> None:
-        """Adds to what the function may do."""
+    def allow(self, statement: iam.PolicyStatement, *, patterns_because: str = "") -> None:
+        """Adds to what the function may do. A statement with an asterisk has to say why, or the security gates find it."""
         self.role.add_to_policy(statement)
+        if patterns_because:
+            acknowledge_wildcards(self.role.node.find_child("DefaultPolicy"), statement, patterns_because)

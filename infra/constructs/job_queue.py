@@ -12,7 +12,8 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.constructs.job_function import JobFunction
+from infra.acknowledgements import acknowledge
+from infra.constructs.job_function import NO_KEY, JobFunction
 from infra.settings import StageSettings
 from jobline.definitions import Lane, Queue
 
@@ -54,6 +55,10 @@ class JobQueue(Construct):
         self._queue = queue
         self._key = key
         self.dead_letters = None if queue.ordered else self._sqs_queue("dead", hidden_for=dead_letters.timeout)
+        if self.dead_letters:
+            acknowledge(
+                self.dead_letters, {"Serverless-SQSRedrivePolicy": "It is the dead-letter queue; its messages are consumed, and settled."}
+            )
         self.lanes: Mapping[Lane, sqs.Queue] = {
             lane: self._lane(lane, worker.timeout, self.dead_letters) if self.dead_letters else self._ordered_lane(worker.timeout)
             for lane in queue.lane_names
@@ -68,12 +73,15 @@ class JobQueue(Construct):
 
     def _ordered_lane(self, worker_timeout: Duration) -> sqs.Queue:
         """Its name is another lane's than a standard queue's: what turns a queue into the other kind makes a new resource of it."""
-        return self._sqs_queue(
+        queue = self._sqs_queue(
             "ordered",
             hidden_for=worker_timeout,
             redrive_allow_policy=sqs.RedriveAllowPolicy(redrive_permission=sqs.RedrivePermission.DENY_ALL),
             fifo=True,
         )
+        no_redrive = "A dead-letter queue would take the head of a group away and let those behind it pass (PROTOCOL.md, R28)."
+        acknowledge(queue, {"AwsSolutions-SQS3": no_redrive, "Serverless-SQSRedrivePolicy": no_redrive})
+        return queue
 
     def _lane(self, lane: Lane, worker_timeout: Duration, dead_letters: sqs.Queue) -> sqs.Queue:
         return self._sqs_queue(
@@ -98,7 +106,7 @@ class JobQueue(Construct):
             "deduplication_scope": sqs.DeduplicationScope.MESSAGE_GROUP,
             "fifo_throughput_limit": sqs.FifoThroughputLimit.PER_MESSAGE_GROUP_ID,
         }
-        return sqs.Queue(
+        queue = sqs.Queue(
             self,
             name,
             visibility_timeout=Duration.seconds(int(hidden_for.to_seconds()) * VISIBILITY_FACTOR),
@@ -109,10 +117,12 @@ class JobQueue(Construct):
             **encrypted_by(self._key),
             **(by_group if fifo else {}),  # type: ignore[arg-type]
         )
+        acknowledge(queue, {} if self._key else {"CKV_AWS_27": NO_KEY})
+        return queue
 
     def _feed(self, function: JobFunction, source: sqs.Queue, *, batch_size: int, at_a_time: int) -> lambda_.EventSourceMapping:
         # `enabled` is left out on purpose: a deploy that changes the mapping then says nothing about a pause (docs/decisions).
-        return lambda_.EventSourceMapping(
+        mapping = lambda_.EventSourceMapping(
             self,
             f"{source.node.id}-mapping",
             target=function.function,
@@ -121,6 +131,9 @@ class JobQueue(Construct):
             max_concurrency=at_a_time,
             report_batch_item_failures=True,
         )
+        unknown = "Lambda knows no such destination for an SQS queue: what fails stays in the queue, whose redrive policy decides."
+        acknowledge(mapping, {"Serverless-LambdaEventSourceMappingDestination": unknown})
+        return mapping
 
 
 def encrypted_by(key: kms.IKey | None) -> dict[str, Any]:

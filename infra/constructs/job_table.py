@@ -9,7 +9,8 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from infra.constructs.job_function import JobFunction
+from infra.acknowledgements import acknowledge
+from infra.constructs.job_function import NO_KEY, JobFunction
 from infra.settings import StageSettings
 from jobline.payloads import Kind
 
@@ -39,6 +40,7 @@ class JobTable(Construct):
             deletion_protection=settings.keeps_data,
             removal_policy=settings.removal_policy,
         )
+        acknowledge(self.table, {} if key else {"CKV_AWS_119": NO_KEY})
         # Both know the keys alone: what a list shows is read from the records themselves.
         self._add_index(BY_QUEUE, partition="queue_shard", sort="created_at")
         self._add_index(BY_ATTENTION, partition="attention", sort="attention_at")
@@ -70,7 +72,8 @@ class JobTable(Construct):
         assert stream
         self._allow(function, ("DescribeStream", "GetRecords", "GetShardIterator"), stream)
         # A list is of any stream of the table (Amazon DynamoDB developer guide, "IAM policy to grant read access for a stream only").
-        self._allow(function, ("ListStreams",), f"{self.table.table_arn}/stream/*")
+        listing = iam.PolicyStatement(actions=["dynamodb:ListStreams"], resources=[f"{self.table.table_arn}/stream/*"])
+        function.allow(listing, patterns_because="A list is of any stream of the table; records are read of the one stream alone.")
 
     def _allow(self, function: JobFunction, calls: tuple[str, ...], resource: str) -> None:
         actions = [f"dynamodb:{call}" for call in calls]

@@ -10,6 +10,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.access import Access, grants
+from infra.acknowledgements import acknowledge_wildcards
 
 POLICIES: Final = {Access.READ: "JobsRead", Access.WRITE: "JobsWrite", Access.ADMIN: "JobsAdmin"}
 DESCRIPTIONS: Final = {
@@ -26,18 +27,13 @@ class ReadyPolicies(Construct):
         super().__init__(scope, construct_id)
         stack = Stack.of(self)
         for access, name in POLICIES.items():
-            policy = iam.ManagedPolicy(
-                self,
-                name,
-                description=f"Jobline: {DESCRIPTIONS[access]}",
-                statements=[
-                    iam.PolicyStatement(
-                        actions=["execute-api:Invoke"],
-                        resources=[
-                            stack.format_arn(service="execute-api", resource=http_api.api_id, resource_name=f"$default/{route}")
-                            for route in grants(access)
-                        ],
-                    )
+            statement = iam.PolicyStatement(
+                actions=["execute-api:Invoke"],
+                resources=[
+                    stack.format_arn(service="execute-api", resource=http_api.api_id, resource_name=f"$default/{route}")
+                    for route in grants(access)
                 ],
             )
+            policy = iam.ManagedPolicy(self, name, description=f"Jobline: {DESCRIPTIONS[access]}", statements=[statement])
+            acknowledge_wildcards(policy, statement, "An asterisk stands for an id or a queue in a route of this API.")
             CfnOutput(stack, name, value=policy.managed_policy_arn, description=f"Policy: {DESCRIPTIONS[access]}")

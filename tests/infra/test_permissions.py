@@ -22,7 +22,6 @@ LISTED_WILDCARDS = {
     "/uploads/*",
     "/quarantine/*",
     "/stream/*",  # ListStreams takes nothing narrower
-    ":*",  # the scheduler's target: the ticker's versions
 }
 
 

@@ -1,8 +1,7 @@
-"""The way to a deployment's HTTP API: where it is, who we are there, one request, and what its answers mean.
+"""The way to a deployment's HTTP API: who we are there, one request, and what its answers mean.
 
-The API is found by URL (argument, `JOBS_API_URL`) or by the note `.jobline/local.json` that `make dev` leaves, looked for from the
-working folder upwards. Requests are signed by AWS's Signature Version 4 for the service `execute-api`, or carry a bearer token
-(argument, or `JOBS_TOKEN` beside a URL that was given), as the deployment's door for tokens asks.
+Where it is `discovery` says. Requests are signed by AWS's Signature Version 4 for the service `execute-api`, or carry a bearer token
+(argument, or `JOBS_TOKEN` beside a deployment that was named), as the deployment's door for tokens asks.
 """
 
 from __future__ import annotations
@@ -13,25 +12,20 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 from urllib.parse import quote, urlsplit
 
 from jobline.api_errors import NotConfigured, NotJobline, Unreachable, UploadRefused, error_of
+from jobline.discovery import Place, checked, find, host_of, is_loopback
 
 if TYPE_CHECKING:
     import httpx2
 
-URL_VARIABLE: Final = "JOBS_API_URL"
 TOKEN_VARIABLE: Final = "JOBS_TOKEN"  # noqa: S105  # the name of a variable
-NOTE: Final = Path(".jobline") / "local.json"
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 35.0
 """An HTTP API itself gives up after 30 s (Amazon API Gateway quotas)."""
-
-_REGION: Final = re.compile(r"\.execute-api\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$")
-_LOOPBACK: Final = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1|.*\.localhost")
 
 
 class Keys(NamedTuple):
@@ -68,42 +62,42 @@ class Connection:
         self, api_url: str, *, region: str = "", keys: Callable[[], Keys] | None = None, token: Callable[[], str] | None = None
     ) -> None:
         """Raises NotConfigured when `api_url` is no HTTP URL, or when a token would go over the net for all to read."""
-        self.api_url = _checked(api_url)
+        self.api_url = checked(api_url)
         self.region = region
         self._keys = keys or _keys_of_aws
         self._token = token
-        if token and urlsplit(self.api_url).scheme != "https" and not _LOOPBACK.fullmatch(_host(self.api_url)):
+        if token and urlsplit(self.api_url).scheme != "https" and not is_loopback(self.api_url):
             raise NotConfigured(f"A token is not sent to {self.api_url}: everybody on the way could read it. Use https.")
         self._client: httpx2.Client | None = None
         self._opening = Lock()
 
     @classmethod
-    def find(
-        cls,
-        *,
-        api_url: str | None = None,
-        token: Token | None = None,
-        environment: Mapping[str, str] | None = None,
-        folder: Path | None = None,
-    ) -> Self:
-        """The API at `api_url`, else at `JOBS_API_URL`, else that of the local deployment whose note is found from `folder` upwards.
+    def find(cls, *, token: Token | None = None, **named: Any) -> Self:
+        """The API of the deployment that is meant: `named` is what `discovery.find` takes (`api_url`, `profile`, `stack` …).
 
-        With `token`, or `JOBS_TOKEN` beside a URL that was given, requests carry that. Otherwise they are signed: for a local deployment
-        (a loopback address) as its account's root, for any other with the credentials that AWS's own tools would use. Raises NotConfigured.
+        With `token`, or `JOBS_TOKEN` beside a deployment that was named, requests carry that. Raises NotConfigured.
         """
-        environment = os.environ if environment is None else environment
-        given = api_url or environment.get(URL_VARIABLE)
-        url = given or _noted_url(folder or Path.cwd())
-        # A token in the environment is for a deployment that was named, not for whatever is found on this machine.
-        token = token or (environment.get(TOKEN_VARIABLE) if given else None)
-        if token:
-            return cls(url, token=_asked(token))
-        host = _host(_checked(url))
-        if _LOOPBACK.fullmatch(host):
-            from jobline.local_aws import ACCOUNT, REGION, SECRET
+        environment = named.get("environment")
+        return cls.to(find(**named), token=token, environment=os.environ if environment is None else environment)
 
-            return cls(url, region=REGION, keys=lambda: Keys(ACCOUNT, SECRET))
-        return cls(url, region=_region(host, environment), keys=_keys_of_aws)
+    @classmethod
+    def to(cls, place: Place, *, token: Token | None = None, environment: Mapping[str, str] = os.environ) -> Self:
+        """The API of that deployment.
+
+        Without a token requests are signed: for a local one (a loopback address) as its account's root, for any other with the
+        credentials that AWS's own tools would use. Raises NotConfigured.
+        """
+        # A token in the environment is for a deployment that was named, not for whatever is found on this machine.
+        token = token or (environment.get(TOKEN_VARIABLE) if place.named else None)
+        if token:
+            return cls(place.api_url, token=_asked(token))
+        if place.local:
+            from jobline.local_aws import ACCOUNT, SECRET
+
+            return cls(place.api_url, region=place.region, keys=lambda: Keys(ACCOUNT, SECRET))
+        if not place.region:
+            raise NotConfigured(f"Which region is {host_of(place.api_url)} in? Its name does not say: set AWS_REGION.")
+        return cls(place.api_url, region=place.region, keys=lambda: _keys_of_aws(place.aws_profile))
 
     def request(
         self,
@@ -164,7 +158,7 @@ class Connection:
         import httpx2
 
         timeout = httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        return {"timeout": timeout, "trust_env": not _LOOPBACK.fullmatch(_host(self.api_url))}
+        return {"timeout": timeout, "trust_env": not is_loopback(self.api_url)}
 
     def _authorize(self, request: httpx2.Request, body: bytes, headers: Mapping[str, str]) -> None:
         """Signs what httpx2 will send, however it wrote the URL; or lets it carry the token."""
@@ -196,7 +190,7 @@ class Connection:
         return Answer(response.status_code, {name.lower(): value for name, value in response.headers.items()}, document, response.text)
 
     def _advice(self) -> str:
-        return " Is `make dev` running?" if _LOOPBACK.fullmatch(_host(self.api_url)) else ""
+        return " Is `make dev` running?" if is_loopback(self.api_url) else ""
 
 
 class AsyncConnection(Connection):
@@ -253,52 +247,6 @@ def sign(method: str, url: str, body: bytes, headers: Mapping[str, str], *, regi
     }
 
 
-# ---------------------------------------------------------------------------------------------------- where
-
-
-def _checked(url: str) -> str:
-    """The URL without a slash at its end. Raises NotConfigured."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # read to be checked: a port that is no number raises
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or re.search(r"[\s\x00-\x1f]", url):
-        raise NotConfigured(f"{url!r} is not the URL of an API; it looks like https://abc123.execute-api.eu-west-1.amazonaws.com")
-    return url.rstrip("/")
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).hostname or ""
-
-
-def _noted_url(folder: Path) -> str:
-    for place in (folder, *folder.parents):
-        note = place / NOTE
-        try:
-            url = json.loads(note.read_text())["api_url"]
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise NotConfigured(f"{note} cannot be read ({error}). Start `make dev` anew, or give the API's URL.") from error
-        # Whoever can leave a file in a folder above this one must not say where our jobs go.
-        if not isinstance(url, str) or not _LOOPBACK.fullmatch(_host(_checked(url))):
-            raise NotConfigured(f"{note} names {url!r}, which is not on this machine. Give that URL by {URL_VARIABLE} if you mean it.")
-        return url
-    raise NotConfigured(
-        f"Which API? Give its URL (the output ApiUrl) by --api-url or {URL_VARIABLE}, or run `make dev` and call from its checkout."
-    )
-
-
-def _region(host: str, environment: Mapping[str, str]) -> str:
-    """The region that a request is signed for: the host says it, unless it is a domain of one's own."""
-    named = _REGION.search(host)
-    region = named[1] if named else environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
-    if not region:
-        raise NotConfigured(f"Which region is {host} in? Its name does not say: set AWS_REGION.")
-    return region
-
-
 def _quoted(path: str, params: Mapping[str, Any] | None) -> str:
     query = "&".join(f"{quote(name, safe='')}={quote(str(value), safe='')}" for name, value in (params or {}).items() if value is not None)
     return quote(path, safe="/~") + (f"?{query}" if query else "")
@@ -307,13 +255,13 @@ def _quoted(path: str, params: Mapping[str, Any] | None) -> str:
 # ---------------------------------------------------------------------------------------------------- who
 
 
-def _keys_of_aws() -> Keys:
+def _keys_of_aws(profile: str | None = None) -> Keys:
     """What AWS's own tools would use: environment, profile, single sign-on, container or instance role. Raises NotConfigured."""
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
     try:
-        credentials = Session().get_credentials()
+        credentials = Session(profile=profile).get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
     except BotoCoreError as error:
         raise NotConfigured(f"AWS credentials cannot be used: {error}") from error

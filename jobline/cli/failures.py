@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Final
@@ -12,18 +13,33 @@ from jobline.errors import JoblineError
 
 FAILED: Final = 1
 USAGE: Final = 2
+NOT_FOUND: Final = 3
+NOT_PERMITTED: Final = 4
+CONFLICT: Final = 5
 ENDED_OTHERWISE: Final = 6
-"""The job that was waited for is over and not done."""
 TIMED_OUT: Final = 7
+INTERRUPTED: Final = 130
+EXIT_CODES: Final[Mapping[int, str]] = {
+    0: "it worked",
+    FAILED: "it failed, or doctor found something wrong",
+    USAGE: "the command, the request or the payload was wrong",
+    NOT_FOUND: "there is no such job, queue or type",
+    NOT_PERMITTED: "these credentials may not do it",
+    CONFLICT: "the job's state does not allow it",
+    ENDED_OTHERWISE: "the job is over and not done",
+    TIMED_OUT: "the job was not over in time",
+    INTERRUPTED: "Ctrl-C, or no at a question",
+}
+"""What each exit code means, as the help has it."""
 _CODES: Final[Mapping[type[JoblineError], int]] = {
     errors.InvalidRequest: USAGE,
-    errors.UnknownQueue: 3,
-    errors.UnknownType: 3,
-    errors.NotFound: 3,
-    NotAllowed: 4,
-    errors.Conflict: 5,
-    errors.PreconditionFailed: 5,
-    errors.IdempotencyKeyReused: 5,
+    errors.UnknownQueue: NOT_FOUND,
+    errors.UnknownType: NOT_FOUND,
+    errors.NotFound: NOT_FOUND,
+    NotAllowed: NOT_PERMITTED,
+    errors.Conflict: CONFLICT,
+    errors.PreconditionFailed: CONFLICT,
+    errors.IdempotencyKeyReused: CONFLICT,
 }
 
 
@@ -40,7 +56,8 @@ def exit_code(error: JoblineError) -> int:
 def complain(sentence: str, *more: str) -> None:
     """Says on stderr what went wrong; control characters of whoever's answer it quotes do not reach the terminal."""
     for line in (f"jobs: {sentence}", *(f"  {note}" for note in more)):
-        print("".join(c if c.isprintable() else " " for c in line), file=sys.stderr)
+        with contextlib.suppress(BrokenPipeError):  # whoever read it has gone
+            print("".join(c if c.isprintable() else " " for c in line), file=sys.stderr, flush=True)
 
 
 def notes(error: JoblineError) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
@@ -13,11 +12,16 @@ import typer
 
 from jobline.api_errors import NotJobline
 from jobline.cli import screen
-from jobline.cli.commands import JOB, As, Output, QueueName, app, ask, connect, job_path, queue_path
+from jobline.cli.bar import percents
+from jobline.cli.completing import type_names
+from jobline.cli.context import JOB, QueueName, ask, connect, job_path, queue_path
 from jobline.cli.failures import ENDED_OTHERWISE
+from jobline.cli.output import As, Output, show_one
+from jobline.cli.waiting import wait_for_end
 from jobline.connection import Answer, Connection
-from jobline.errors import Unavailable
 from jobline.job import TERMINAL
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 class Ended(StrEnum):
@@ -60,15 +64,12 @@ def _switch(context: typer.Context, queue: str, verb: str, output: Output) -> No
         answer = ask(connection, "POST", f"{queue_path(queue)}/{verb}", ("paused",))
     if answer.body["paused"] is not (verb == "pause"):
         raise NotJobline(f"The API did not {verb} the queue.")
-    if output is Output.JSON:
-        screen.show_json(answer.text)
-    else:
-        screen.show_switched(queue, answer.body)
+    show_one(output, answer.text, queue, lambda: screen.show_switched(queue, answer.body))
 
 
 # ---------------------------------------------------------------------------------------------------- purge and redrive
 
-Type = Annotated[str | None, typer.Option("--type", help="Only jobs of this type.", metavar="TYPE")]
+Type = Annotated[str | None, typer.Option("--type", help="Only jobs of this type.", metavar="TYPE", autocompletion=type_names)]
 Error = Annotated[str | None, typer.Option(help='Only jobs whose error has this text, such as "TimeoutError:".', metavar="TEXT")]
 Before = Annotated[str | None, typer.Option(help="Only jobs created before this time, such as 2026-01-31T09:30:00Z.", metavar="TIME")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Change at most so many jobs.")]
@@ -145,27 +146,28 @@ def _operate(context: typer.Context, path: str, body: dict[str, Any], output: Ou
         # The key makes the request safe to repeat, whoever repeats it.
         answer = ask(connection, "POST", path, JOB, json=body, headers={"Idempotency-Key": f"cli-{uuid4()}"})
         if wait:
-            answer = _watch(connection, answer)
-    if output is Output.JSON:
-        screen.show_json(answer.text)
-    elif wait:
-        screen.show_operation(verb, queue, answer.body)
-    else:
-        screen.show_enqueued(answer.body, replayed=False)
+            answer = _watch(connection, answer, f"{verb} {queue}")
+    job = answer.body
+
+    def table() -> None:
+        if wait:
+            screen.show_operation(verb, queue, job)
+        else:
+            screen.show_enqueued(job, replayed=False)
+
+    show_one(output, answer.text, job["id"], table)
     return 0 if not wait or answer.body["status"] == "done" else ENDED_OTHERWISE
 
 
-def _watch(connection: Connection, answer: Answer) -> Answer:
-    """The operation's job when it is over; each new word of its progress is shown once, to a person at a terminal."""
-    path, shown = job_path(answer.body["id"]), None
-    while answer.body["status"] not in TERMINAL:
-        try:
-            answer = ask(connection, "GET", path, JOB, params={"wait": "3"})
-        except Unavailable:
-            time.sleep(1)
-            continue
-        progress = answer.body.get("progress")
-        if progress != shown and sys.stderr.isatty():
-            screen.show_progress(progress)
-        shown = progress
-    return answer
+def _watch(connection: Connection, answer: Answer, title: str) -> Answer:
+    """The operation's job when it is over; how far it is, a person at a terminal sees as a bar."""
+    if answer.body["status"] in TERMINAL:
+        return answer
+    with percents(title) as show:
+
+        def seen(job: Any) -> None:
+            progress = job.get("progress")
+            if isinstance(progress, dict):
+                show(float(progress.get("percent") or 0), screen.plain(str(progress.get("note") or "")))
+
+        return wait_for_end(connection, job_path(answer.body["id"]), None, seen=seen, longest_wait=2.0)

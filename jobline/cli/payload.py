@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import typer
 
 from jobline import strict_json
-from jobline.connection import Connection
 from jobline.errors import InvalidJson
+
+if TYPE_CHECKING:
+    from jobline.connection import Connection
 
 LARGEST_SENT: Final = 2_400_000
 """Bytes of payload that go into a request, which may have 2.5 MB; a larger one is uploaded."""

@@ -5,13 +5,16 @@ On a terminal tables have colours and fit its width; elsewhere nothing is ever c
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -28,6 +31,7 @@ _COLOURS: Final = {
     "expired": "magenta",
 }
 _WIDE: Final = 10_000
+_CONTROLS: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def show_json(text: str | bytes) -> None:
@@ -35,53 +39,58 @@ def show_json(text: str | bytes) -> None:
     from msgspec import json
 
     encoded = text.encode() if isinstance(text, str) else text
-    _write(json.format(encoded, indent=2).decode())
+    write(_tame(json.format(encoded, indent=2).decode()))
+
+
+def show_line(text: str | bytes) -> None:
+    """Prints JSON on one line, every number and text as it came."""
+    from msgspec import json
+
+    write(_tame(json.format(text.encode() if isinstance(text, str) else text, indent=-1).decode()))
 
 
 def show_enqueued(job: Json, *, replayed: bool) -> None:
     before = "already enqueued" if replayed else "enqueued"
     when = f", due {job['scheduled_at']}" if job["scheduled_at"] > job["created_at"] else ""
-    _print(_line(before, job, when))
+    show(_line(before, job, when))
 
 
 def show_rescheduled(job: Json) -> None:
-    _print(_line("moved", job, f", due {job['scheduled_at']}, priority {job['priority']}"))
+    show(_line("moved", job, f", due {job['scheduled_at']}, priority {job['priority']}"))
 
 
 def show_retried(jobs: Iterable[Json]) -> None:
     for job in jobs:
-        _print(_line("retried", job))
+        show(_line("retried", job))
 
 
 def show_cancelled(answers: Mapping[str, Json]) -> None:
     for id, answer in answers.items():
         word = "cancelled" if answer.get("cancelled") else "cancel requested; it is running and may still end done:"
-        _write(f"{word} {_plain(id)}")
+        write(f"{word} {plain(id)}")
 
 
 def show_switched(queue: str, answer: Json) -> None:
     word = "paused" if answer["paused"] else "resumed"
-    _write(f"{word} {queue}. {_plain(str(answer.get('detail', '')))}".rstrip())
+    write(f"{word} {queue}. {plain(str(answer.get('detail', '')))}".rstrip())
 
 
 def show_operation(verb: str, queue: str, job: Json) -> None:
     """What an operation on many jobs came to: `purge emails: 3 cancelled, 120 deleted`."""
     result = job["result"]
     if job["status"] != "done" or not isinstance(result, dict):
-        _print(_line(verb, job, f" {_plain(job['error'] or '')}".rstrip()))
+        show(_line(verb, job, f" {plain(job['error'] or '')}".rstrip()))
         return
-    counts = [f"{count} {_plain(str(name))}" for name, count in result.items() if name != "dry_run"]
+    counts = [f"{count} {plain(str(name))}" for name, count in result.items() if name != "dry_run"]
     told = ", ".join(counts) or "no job fits"
-    _write(f"{verb} {queue}{' (dry run: nothing was changed)' if result.get('dry_run') else ''}: {told}")
-
-
-def show_progress(progress: Any) -> None:
-    """A line on stderr."""
-    if (told := _progress(progress)) is not None:
-        print(_plain(told), file=sys.stderr, flush=True)
+    write(f"{verb} {queue}{' (dry run: nothing was changed)' if result.get('dry_run') else ''}: {told}")
 
 
 def show_job(job: Json) -> None:
+    show(job_table(job))
+
+
+def job_table(job: Json) -> Table:
     """A job's fields, those that are known, one a line."""
     from rich.text import Text
 
@@ -96,7 +105,7 @@ def show_job(job: Json) -> None:
         "error": job["error"],
         "attempts": f"{job['attempts']} of {job['max_attempts']}",
         "priority": job["priority"],
-        "progress": _progress(job.get("progress")),
+        "progress": progress_words(job.get("progress")),
         "created": _when(job["created_at"]),
         "scheduled": _when(job["scheduled_at"]) if job["scheduled_at"] != job["created_at"] else None,
         "started": _when(job["started_at"]),
@@ -108,12 +117,23 @@ def show_job(job: Json) -> None:
     }
     for name, value in rows.items():
         if value is not None:
-            table.add_row(name, value if isinstance(value, Text) else Text(_plain(str(value))))
-    _print(table)
+            table.add_row(name, value if isinstance(value, Text) else Text(plain(str(value))))
+    return table
 
 
 def show_jobs(jobs: Iterable[Json], *, more: bool) -> None:
     """Jobs, one a line; a word on stderr when there are more than were asked for."""
+    table = jobs_table(jobs)
+    if table.row_count:
+        show(table)
+    else:
+        note("No jobs.")
+    if more:
+        note("There are more; --limit shows them.")
+
+
+def jobs_table(jobs: Iterable[Json]) -> Table:
+    """Jobs, one a line."""
     from rich.text import Text
 
     table = _table(show_header=True)
@@ -121,21 +141,22 @@ def show_jobs(jobs: Iterable[Json], *, more: bool) -> None:
         table.add_column(name, no_wrap=True)
     table.add_column("ERROR", overflow="ellipsis", no_wrap=True)
     for job in jobs:
-        cells = (job["id"], job["type"], _status(job["status"]), f"{job['attempts']}/{job['max_attempts']}", _when(job["created_at"]))
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell or "") for cell in cells), Text(_plain(job["error"] or "")))
-    if table.row_count:
-        _print(table)
-    else:
-        print("No jobs.", file=sys.stderr)
-    if more:
-        print("There are more; --limit shows them.", file=sys.stderr)
+        cells = (
+            plain(job["id"]),
+            plain(job["type"]),
+            _status(job["status"]),
+            f"{job['attempts']}/{job['max_attempts']}",
+            _when(job["created_at"]),
+        )
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell or "") for cell in cells), Text(plain(job["error"] or "")))
+    return table
 
 
 def show_reason(reason: Json) -> None:
     """One sentence, after the job's status."""
     from rich.text import Text
 
-    _print(Text.assemble(_status(reason["status"]), ": ", _plain(reason["reason"])))
+    show(Text.assemble(_status(reason["status"]), ": ", plain(reason["reason"])))
 
 
 def show_events(events: Iterable[Json], *, truncated: bool) -> None:
@@ -148,13 +169,17 @@ def show_events(events: Iterable[Json], *, truncated: bool) -> None:
     table.add_column("DETAIL", overflow="fold")
     for event in events:
         took = _seconds(event["seconds"]) if "seconds" in event else ""
-        table.add_row(_plain(event["at"]), _status(event["event"]), str(event["attempt"] or ""), took, Text(_plain(event["detail"])))
-    _print(table)
+        table.add_row(plain(event["at"]), _status(event["event"]), str(event["attempt"] or ""), took, Text(plain(event["detail"])))
+    show(table)
     if truncated:
-        print("There was more; a record keeps its newest entries.", file=sys.stderr)
+        note("There was more; a record keeps its newest entries.")
 
 
 def show_stats(queue: str, stats: Json) -> None:
+    show(stats_table(queue, stats))
+
+
+def stats_table(queue: str, stats: Json) -> Table:
     """A queue's numbers, with their units."""
     table = _table()
     table.add_column(style="dim")
@@ -174,8 +199,8 @@ def show_stats(queue: str, stats: Json) -> None:
         "workers": stats["active_workers"],
     }
     for name, value in rows.items():
-        table.add_row(name, str(value))
-    _print(table)
+        table.add_row(name, plain(str(value)))
+    return table
 
 
 # ---------------------------------------------------------------------------------------------------- words
@@ -185,14 +210,14 @@ def _line(verb: str, job: Json, more: str = "") -> Text:
     from rich.text import Text
 
     return Text.assemble(
-        f"{verb} ", (_plain(job["id"]), "bold"), f" {_plain(job['type'])} on {_plain(job['queue'])}: ", _status(job["status"]), more
+        f"{verb} ", (plain(job["id"]), "bold"), f" {plain(job['type'])} on {plain(job['queue'])}: ", _status(job["status"]), more
     )
 
 
 def _status(status: str) -> Text:
     from rich.text import Text
 
-    return Text(_plain(status), style=_COLOURS.get(status, ""))
+    return Text(plain(status), style=_COLOURS.get(status, ""))
 
 
 def _when(at: str | None) -> str | None:
@@ -213,21 +238,40 @@ def _seconds(amount: float | None) -> str:
     return f"{amount:.3g} s"
 
 
-def _progress(progress: Any) -> str | None:
-    if not isinstance(progress, dict):
-        return None
-    return f"{progress.get('percent')} % {progress.get('note') or ''}".strip()
-
-
 def _json(value: Any) -> str | None:
     from msgspec import json
 
     return None if value is None else json.encode(value).decode()
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text whose control characters cannot steer the terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _tame(text: str) -> str:
+    """JSON whose texts cannot steer the terminal: what JSON itself does not escape of control characters is escaped."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def progress_words(progress: Any) -> str | None:
+    """`50 % half`; `None` when nothing was reported."""
+    if not isinstance(progress, dict):
+        return None
+    return plain(f"{progress.get('percent')} % {progress.get('note') or ''}".strip())
+
+
+def rows_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
+    """A table of texts, the last column folded where the terminal is narrow."""
+    from rich.text import Text
+
+    table, names = _table(show_header=True), list(header)
+    for name in names[:-1]:
+        table.add_column(name, no_wrap=True)
+    table.add_column(names[-1], overflow="fold")
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(plain("" if cell is None else str(cell))) for cell in row))
+    return table
 
 
 def _table(*, show_header: bool = False) -> Table:
@@ -236,18 +280,32 @@ def _table(*, show_header: bool = False) -> Table:
     return Table(box=None, show_header=show_header, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
-def _print(what: Any) -> None:
+def console() -> Console:
+    """Where stdout is a terminal: its width and, unless NO_COLOR is set, its colours. Elsewhere nothing is cut or coloured."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, emoji=False, width=_WIDE, color_system=None)
-    with console.capture() as capture:
-        console.print(what)
-    _write("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    found = Console(highlight=False, markup=False, emoji=False)
+    if found.is_terminal:
+        return found
+    return Console(highlight=False, markup=False, emoji=False, width=_WIDE, color_system=None, force_terminal=False)
 
 
-def _write(text: str) -> None:
+def show(what: Any) -> None:
+    """Prints a table or a text of Rich's."""
+    paper = console()
+    with paper.capture() as capture:
+        paper.print(what)
+    write("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def note(sentence: str) -> None:
+    """A word to whoever sits there, on stderr: it is no part of what was asked for."""
+    with contextlib.suppress(BrokenPipeError):
+        print(plain(sentence), file=sys.stderr, flush=True)
+
+
+def write(text: str) -> None:
+    """Prints a text as it is; whoever has the text from elsewhere makes it `plain` first."""
     try:
         # Flushed here, so that a reader who has gone (`jobs list emails | head`) is noticed here: it has seen enough.
         print(text, flush=True)

@@ -188,7 +188,7 @@ def test_a_long_error_is_cut_nowhere_when_nobody_sits_at_a_terminal(cli: Cli) ->
 
 
 def test_list_goes_from_page_to_page_until_it_has_enough(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobline.cli.commands.LONGEST_PAGE", 10)
+    monkeypatch.setattr("jobline.cli.list_command.LONGEST_PAGE", 10)
     ids = [cli.client.enqueue()["id"] for _ in range(25)]
     listed = cli("list", "emails", "--limit", "23", "-o", "json")
     assert len(listed.json) == 23

@@ -88,7 +88,15 @@ class Commands(TyperGroup):
 
 
 def _spare_all(command: Any) -> None:
-    spare(command.params)
+    """Has all parameters of a command, and of those under it, read by `spare`; the one for help comes with the others only here."""
+    typers_own = command.get_params
+
+    def get_params(context: Any) -> Any:
+        parameters = typers_own(context)
+        spare(parameters)
+        return parameters
+
+    command.get_params = get_params
     for each in getattr(command, "commands", {}).values():
         _spare_all(each)
 

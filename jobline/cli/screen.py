@@ -261,6 +261,18 @@ def progress_words(progress: Any) -> str | None:
     return plain(f"{progress.get('percent')} % {progress.get('note') or ''}".strip())
 
 
+def pairs_table(rows: Mapping[str, Any]) -> Table:
+    """A table of names and what they are, one a line."""
+    from rich.text import Text
+
+    table = _table()
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value if isinstance(value, Text) else Text(plain(str(value))))
+    return table
+
+
 def rows_table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
     """A table of texts, the last column folded where the terminal is narrow."""
     from rich.text import Text

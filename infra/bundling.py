@@ -38,16 +38,19 @@ LOCK: Final = "requirements-dev.txt"
 """Compiled from every function's requirements.txt among others (`make lock`): what the tests run with."""
 HOST_ONLY: Final = frozenset(
     {
+        "account",
         "api_errors",
         "async_client",
         "cli",
         "client",
+        "config_file",
         "connection",
         "definition_files",
         "demo",
         "demo_jobs",
         "dev",
         "diagram",
+        "discovery",
         "flows",
         "local_aws",
         "local_fixes",
@@ -58,6 +61,7 @@ HOST_ONLY: Final = frozenset(
         "memory_queues",
         "memory_stream",
         "pytest_plugin",
+        "stacks",
         "testing",
         "toml_file",
     }

@@ -54,7 +54,7 @@ def status(context: typer.Context, ids: Ids, watching: Watch = False, every: Eve
     elif output is Output.TABLE and at_a_terminal():
         seen = watch(look, drawn, every, in_place=True, until=over)
     else:
-        seen = watch(look, show, every, in_place=False, until=over)
+        seen = watch(look, show, every, in_place=False, until=over, told=lambda seen: [answer.text for answer in seen[0].values()])
     code: int = seen[1]
     return code
 

@@ -90,7 +90,7 @@ class _opened:
             return sys.stdin.buffer, None
         try:
             self._file = Path(self._name).open("rb")
-            self._file.peek(1)  # type: ignore[attr-defined]  # a folder opens, and cannot be read
+            self._file.peek(1)  # a folder opens, and cannot be read
             return self._file, Path(self._name).stat().st_size
         except OSError as error:
             raise typer.BadParameter(f"{self._name!r} cannot be read: {error.strerror}", param_hint="--payloads") from error

@@ -78,14 +78,14 @@ class Surroundings:
         except ModuleNotFoundError:
             raise NotConfigured("The handler uses AWS through boto3, which is not installed here.") from None
         found = self._noted()
-        if found is None:
-            return Session().client(service)
-        from jobline.local_aws import ACCOUNT, SECRET
+        options: dict[str, Any] = {}
+        if found is not None:
+            from jobline.local_aws import ACCOUNT, SECRET
 
-        return Session(aws_access_key_id=ACCOUNT, aws_secret_access_key=SECRET, region_name=found.region).client(
-            service,  # type: ignore[call-overload]  # any service name; the stubs know literals only
-            endpoint_url=found.endpoint_url,
-        )
+            keys = {"aws_access_key_id": ACCOUNT, "aws_secret_access_key": SECRET}
+            options = {"region_name": found.region, "endpoint_url": found.endpoint_url, **keys}
+        make: Any = Session().client
+        return make(service, **options)
 
     def bucket(self, permissions: Any) -> str:
         """The data bucket: `JOBLINE_BUCKET`, or that of the deployment, if the worker may use it at all; else a name that is none."""

@@ -14,11 +14,18 @@ from jobline.errors import Unavailable
 
 
 def watch(
-    look: Callable[[], Any], show: Callable[[Any], Any], every: float, *, in_place: bool, until: Callable[[Any], bool] = lambda _: False
+    look: Callable[[], Any],
+    show: Callable[[Any], Any],
+    every: float,
+    *,
+    in_place: bool,
+    until: Callable[[Any], bool] = lambda seen: False,
+    told: Callable[[Any], Any] = lambda seen: seen,
 ) -> Any:
     """Looks each `every` seconds until `until(what was seen)`, or Ctrl-C; answers what was seen last.
 
-    `show(seen)` answers a renderable when `in_place`, else prints. What comes and goes on the way is waited out, aloud.
+    `show(seen)` answers a renderable when `in_place`, else prints; it is asked when `told(seen)` has changed. What comes and goes on
+    the way is waited out, aloud.
     """
     seen: Any = None
     shown: Any = None
@@ -33,9 +40,9 @@ def watch(
             else:
                 if in_place:
                     put(show(seen))
-                elif seen != shown:
+                elif told(seen) != shown:
                     show(seen)
-                shown = seen
+                shown = told(seen)
                 if until(seen):
                     return seen
             time.sleep(every)

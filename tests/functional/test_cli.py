@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jobline.cli.app import SECTIONS, Later
 from jobline.job import Status
 from tests.command_line import Cli
 from tests.factories import NOW
@@ -406,18 +408,79 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly(cli: Cli) -> None:
     assert command.wait() == 0
 
 
-def test_nothing_heavy_is_imported_before_it_is_needed(cli: Cli) -> None:
-    code = "import sys; from jobline.cli import run; run(['--help']); print(sorted({'boto3', 'botocore', 'httpx2'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    code = "import sys; from jobline.cli import run; run(['stats', 'emails']); print('boto3' in sys.modules)"
+def imported(cli: Cli, *arguments: str) -> set[str]:
+    """The modules that a command needs, by the interpreter's own account."""
+    code = f"import sys; from jobline.cli import run; run({list(arguments)!r}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cli.folder, env=environment(), check=True)
-    assert done.stdout.splitlines()[-1] == "False"
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed(cli: Cli) -> None:
+    for line in ("--help", "stats --help", "enqueue emails send_email --payload {", "config --help"):
+        assert not {"boto3", "botocore", "httpx2", "rich", "pydantic", "jobline.connection"} & imported(cli, *line.split()), line
+    for line in ("stats emails", "list emails --limit 3", "enqueue emails send_email --priority 2 --tag a --retry {}"):
+        needed = imported(cli, *line.split())
+        assert not {"boto3", "botocore.session", "pydantic"} & needed, line
+
+
+def test_commands_start_within_a_budget_of_modules(cli: Cli) -> None:
+    """Modules, not seconds: they can be counted. The CPU time that goes with them is in CHANGELOG."""
+    assert len(imported(cli, "--help")) <= 240
+    assert len(imported(cli, "enqueue", "--help")) <= 300
+    assert len(imported(cli, "stats", "emails", "-o", "name")) <= 520
+    assert len(imported(cli, "list", "emails")) <= 560
 
 
 def test_help_is_there_for_every_command(cli: Cli) -> None:
-    commands = "enqueue status list retry cancel reschedule replay wait why events stats"
-    for line in ([], *([command] for command in commands.split())):
+    for line in ([], *([command] for commands in SECTIONS.values() for command in commands)):
         done = cli(*line, "--help")
         assert (done.code, done.err) == (0, "")
         assert "Usage: jobs" in done.out
+
+
+def test_the_list_of_commands_says_what_the_commands_say_themselves() -> None:
+    for commands in SECTIONS.values():
+        for name, (module, summary) in commands.items():
+            assert (Later(name, module, summary).load().help or "").partition("\n")[0] == summary
+
+
+def test_exit_codes_are_in_the_help(cli: Cli) -> None:
+    told = cli("--help").out
+    assert all(re.search(rf"^  {code} +\S", told, re.MULTILINE) for code in (0, 1, 2, 3, 4, 5, 6, 7, 130))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_lacks_a_letter_is_shown_its_number(cli: Cli, encoding: str) -> None:
+    job_id = cli.has(status=Status.DEAD, error="Ошибка: é", completed_at=NOW, attention_at=NOW)
+    for arguments in (("status", job_id), ("list", "emails", "--status", "dead"), ("status", job_id, "-o", "json")):
+        done = subprocess.run(
+            jobs(cli, *arguments), capture_output=True, cwd=cli.folder, env=environment() | {"PYTHONIOENCODING": encoding}
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert ("Ошибка" if encoding == "utf-8" else "\\u041e") in done.stdout.decode(encoding)
+
+
+def test_a_closed_stderr_does_not_turn_a_failure_into_another(cli: Cli) -> None:
+    command = subprocess.Popen(jobs(cli, "stats", "emial"), stderr=subprocess.PIPE, cwd=cli.folder, env=environment())
+    assert command.stderr is not None
+    command.stderr.close()
+    assert command.wait() == 3
+
+
+def test_a_server_without_the_tls_that_was_asked_for_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = cli("--api-url", cli.api.url.replace("http:", "https:"), "stats", "emails")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "Cannot reach" in done.err
+
+
+def test_credentials_that_are_not_there_or_broken_are_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    (cli.folder / "broken").write_text("[default\n")
+    url = "https://abc123.execute-api.eu-west-1.amazonaws.com"
+    for name in ("missing", "broken"):
+        for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.setenv(variable, str(cli.folder / name))
+        done = cli("--api-url", url, "stats", "emails")
+        assert (done.code, done.out, done.err.count("\n"), "credentials" in done.err) == (1, "", 1, True), done

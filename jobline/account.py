@@ -21,6 +21,8 @@ class Account:
     """Clients of the account and region of one deployment, and what its stack has. Every call may raise what `aws_trouble` does."""
 
     def __init__(self, place: Place) -> None:
+        if not place.region:
+            raise NotConfigured(f"Which region is {place.api_url} in? Say --region, or set AWS_REGION.")
         self.place = place
         self._session = make_session(place.aws_profile)
         self._clients: dict[str, Any] = {}

@@ -27,7 +27,7 @@ demo: .venv/.installed .ministack/.installed ## Local AWS, real deploy, real job
 dev: .venv/.installed .ministack/.installed ## The same stack left running, redeployed when a file changes; Ctrl-C stops it
 	@$(RUN) -m jobline.dev
 
-test: .venv/.installed .ministack/.installed ## All tests: unit, moto, infra, end to end on a local AWS
+test: .venv/.installed .ministack/.installed .schemathesis/.installed ## All tests: unit, moto, infra, end to end on a local AWS
 	@$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 check: lint types layers security test-newest test ## What CI runs: lint, types, layers, security gates, the quick tests on the newest Python here, all tests
@@ -65,7 +65,7 @@ lock: .venv/bin/uv ## Compile the lock files anew from pyproject.toml and functi
 	@.ci/lock
 
 clean: ## Remove everything that make installed or built
-	rm -rf .venv .ministack .gates .jobline .cache cdk.out build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .ministack .gates .schemathesis .jobline .cache cdk.out build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # ---- installation: each stamp is as new as what it was made from, so a second run does nothing ----
 
@@ -85,6 +85,12 @@ clean: ## Remove everything that make installed or built
 	@echo "Installing the security gates' tools into .gates"
 	@$(UV) venv -q --clear --python .venv/bin/python .gates
 	@$(UV) pip sync -q --require-hashes --python .gates requirements-gates.txt
+	@touch $@
+
+.schemathesis/.installed: requirements-contract.txt .venv/bin/uv
+	@echo "Installing schemathesis into .schemathesis"
+	@$(UV) venv -q --clear --python .venv/bin/python .schemathesis
+	@$(UV) pip sync -q --require-hashes --python .schemathesis requirements-contract.txt
 	@touch $@
 
 .venv/bin/uv:

@@ -25,6 +25,8 @@ from infra.archive import add
 from infra.byte_code import compiler_for
 from infra.errors import BundlingError
 from infra.wheels import Libraries, Target, wheels
+from jobline import openapi
+from jobline.api_routes import OPENAPI_FILE
 from jobline.definitions import FILE_NAME as DEFINITIONS_FILE
 from jobline.definitions import OPERATIONS, Definitions
 from jobline.types import FILE_NAME as TYPES_FILE
@@ -40,6 +42,8 @@ HOST_ONLY: Final = frozenset(
     {
         "account",
         "api_errors",
+        "api_examples",
+        "api_schemas",
         "async_client",
         "cli",
         "client",
@@ -60,6 +64,7 @@ HOST_ONLY: Final = frozenset(
         "memory_items",
         "memory_queues",
         "memory_stream",
+        "openapi",
         "pytest_plugin",
         "stacks",
         "testing",
@@ -111,6 +116,8 @@ class Bundles:
         if f"{folder}handler.py" not in files:
             raise BundlingError(f"{folder}handler.py is missing: it is what Lambda calls")
         files[DEFINITIONS_FILE] = self.definitions.to_json()
+        if function == "api":
+            files[OPENAPI_FILE] = openapi.compact().encode()
         if function == "api" or function in self.definitions.workers:  # who enqueues
             files[TYPES_FILE] = self._job_types
         return files

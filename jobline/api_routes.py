@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
+OPENAPI_FILE: Final = "openapi.json"
+"""In the api's asset, for `GET /openapi.json`; of the same name under `docs/`."""
+
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 Access = Literal["read", "write", "admin"]
 """`read` changes nothing; `write` makes, moves and stops jobs, one by one; `admin` is done to a whole queue."""
@@ -300,6 +303,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         access="read",
         summary="List the types of job, with the JSON Schema of their payloads",
         answers=(Answered(200, "TypeList"),),
+        problems=("invalid-request",),
+    ),
+    Route(
+        name="get_openapi",
+        does="get_openapi",
+        method="GET",
+        path="/openapi.json",
+        tag="about",
+        access="read",
+        summary="This document",
+        parameters=("If-None-Match",),
+        answers=(Answered(200, "OpenApi", _ETAG), Answered(304, None, _ETAG)),
         problems=("invalid-request",),
     ),
     Route(

@@ -32,8 +32,13 @@ Reader = Callable[[Any], Any]
 """Takes a JSON value that is not null; ValueError with what it must be, or InvalidJob with problems further inside."""
 
 
+def is_name(text: str) -> bool:
+    """Whether a queue or a type may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not isinstance(value, str) or not is_name(value):
         raise ValueError("must be a name: a lower-case letter and at most 63 of a-z 0-9 _ -")
     return value
 

@@ -12,7 +12,7 @@ import msgspec
 from jobline import cursors
 from jobline.cursors import Cursor
 from jobline.errors import InvalidRequest
-from jobline.fields import LONGEST_TAG
+from jobline.fields import LONGEST_TAG, is_name
 from jobline.job import Job, Status
 from jobline.shards import attention_partitions, queue_partitions, shard_of
 from jobline.store import Key, Page, Store
@@ -91,7 +91,7 @@ def parse_listing(query: Mapping[str, str], *, queue: str | None = None) -> tupl
     """
     known = {"queue", "status", "type", "tag", "since", "limit", "cursor"}
     if unknown := sorted(query.keys() - known):
-        raise InvalidRequest(f"The query parameter {unknown[0]!r} is not known; there are {', '.join(sorted(known))}.")
+        raise InvalidRequest(f"The query parameter {unknown[0][:64]!r} is not known; there are {', '.join(sorted(known))}.")
     if queue is not None and query.get("queue", queue) != queue:
         raise InvalidRequest(f"The query parameter queue is not that of the route ({queue!r}).")
     asked = queue or query.get("queue")
@@ -100,7 +100,9 @@ def parse_listing(query: Mapping[str, str], *, queue: str | None = None) -> tupl
     given: dict[str, Any] = {name: query[name] for name in ("status", "type", "tag") if name in query}
     if given.get("status") not in FILTERS:
         statuses = ", ".join(sorted(status for status in FILTERS if status))
-        raise InvalidRequest(f"There is no status {given['status']!r}; there are {statuses}.")
+        raise InvalidRequest(f"There is no status {given['status'][:64]!r}; there are {statuses}.")
+    if "type" in given and not is_name(given["type"]):
+        raise InvalidRequest(f"There is no type {given['type'][:64]!r}.")
     if len(given.get("tag", "")) > LONGEST_TAG:
         raise InvalidRequest(f"A tag has at most {LONGEST_TAG} characters.")
     if "since" in query:

@@ -12,6 +12,8 @@ from jobline import errors
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:jobline:problem:"
 """Before an error's slug it makes the problem's `type`: a name to compare, not a page to fetch."""
+INTERNAL: Final = "Something went wrong inside Jobline."
+"""The title of what is ours."""
 RETRY_AFTER_SECONDS: Final = 1
 
 _STATUS: Final[Mapping[type[errors.JoblineError], int]] = MappingProxyType(
@@ -62,11 +64,16 @@ def is_mapped(error: type[errors.JoblineError]) -> bool:
     return error in _STATUS
 
 
+def status_of(error: type[errors.JoblineError]) -> int:
+    """The status that answers errors of this class."""
+    return next(_STATUS[kind] for kind in error.__mro__ if kind in _STATUS)
+
+
 def problem(error: BaseException, request_id: str) -> Problem:
     """The problem that answers `error`; one of ours that is the client's tells its detail, anything else tells nothing of the inside."""
     if not isinstance(error, errors.JoblineError):
         return _internal(request_id)
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    status = status_of(type(error))
     if status == 500:
         return _internal(request_id)
     document: dict[str, Any] = {
@@ -92,7 +99,7 @@ def _internal(request_id: str) -> Problem:
         500,
         {
             "type": f"{TYPE_PREFIX}internal",
-            "title": "Something went wrong inside Jobline.",
+            "title": INTERNAL,
             "status": 500,
             "detail": f"It was logged under the request id {request_id}.",
             "request_id": request_id,

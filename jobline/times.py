@@ -13,7 +13,7 @@ from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_LONGEST_TEXT: Final = 64
+LONGEST_TEXT: Final = 64
 
 # Patterns are texts, compiled by `re` when first used: a cold start need not pay for those that it never meets.
 _UNITS: Final = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
@@ -39,8 +39,8 @@ def parse_duration(value: object) -> timedelta:
             raise ValueError("a duration is neither negative nor infinite")
         # By its shortest text, 0.1 is a tenth; by its bits it is a little more, and would be rounded up.
         return _milliseconds(Decimal(str(value)) * 1000)
-    if len(value) > _LONGEST_TEXT:
-        raise ValueError(f"a duration is at most {_LONGEST_TEXT} characters of text")
+    if len(value) > LONGEST_TEXT:
+        raise ValueError(f"a duration is at most {LONGEST_TEXT} characters of text")
     if re.fullmatch(_AMOUNT, value):
         return _milliseconds(Decimal(value) * 1000)
     match = re.fullmatch(_ISO if value.startswith("P") else _SHORT, value)
@@ -57,7 +57,7 @@ def parse_instant(text: object) -> datetime:
 
     Raises `ValueError` with one sentence for people; a time without an offset is refused, because it names no instant.
     """
-    match = re.fullmatch(_INSTANT, text) if isinstance(text, str) and len(text) <= _LONGEST_TEXT else None
+    match = re.fullmatch(_INSTANT, text) if isinstance(text, str) and len(text) <= LONGEST_TEXT else None
     if match is None:
         raise ValueError("a time is RFC 3339 text with an offset, such as '2026-01-31T09:30:00Z'")
     date, time, fraction, _zulu, sign, hours, minutes = match.groups()

@@ -33,8 +33,8 @@ def parse_upload(document: Document) -> UploadRequest:
     body = document.value
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.", problems=(FieldProblem("", "must be an object"),))
-    fields, wrong = read_fields(body, _FIELDS, "")
-    wrong += [FieldProblem(f"/{name}", "is missing") for name in _FIELDS if name not in body]
+    fields, wrong = read_fields(body, UPLOAD_FIELDS, "")
+    wrong += [FieldProblem(f"/{name}", "is missing") for name in UPLOAD_FIELDS if name not in body]
     if wrong:
         raise InvalidRequest(f"{wrong[0]['pointer'].removeprefix('/')} {wrong[0]['detail']}", problems=tuple(wrong))
     return UploadRequest(**fields)
@@ -58,4 +58,4 @@ def _sha256(value: Any) -> str:
     return value
 
 
-_FIELDS: Final[Mapping[str, Reader]] = {"size": whole(1, LARGEST_UPLOAD), "sha256": _sha256}
+UPLOAD_FIELDS: Final[Mapping[str, Reader]] = {"size": whole(1, LARGEST_UPLOAD), "sha256": _sha256}

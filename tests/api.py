@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import msgspec
 
 from functions.api.routes import Api
+from jobline.api_examples import EXAMPLES
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.direct import Direct
 from jobline.log import Log
 from jobline.memory import MemoryStore
 from jobline.memory_queues import MemoryQueues
+from jobline.openapi import compact
 from jobline.operations import Operations
 from jobline.payloads import Bodies
 from jobline.queue import Queues
@@ -30,6 +33,7 @@ from jobline.selection import Purge, Redrive
 from jobline.service import Service
 from jobline.store import Store
 from jobline.types import TypeInfo, Types
+from tests.contract import expect_as_documented
 from tests.factories import NOW
 
 EVENTS = Path(__file__).parent / "events"
@@ -71,6 +75,9 @@ TYPES = Types(
         },
     },
 )
+
+STATS: dict[str, Any] = EXAMPLES["Stats"]["numbers"]
+"""Numbers of a queue; `pending` tells by the length of its name of which."""
 
 LANES = {"letters": {"normal": "letters.fifo"}}
 
@@ -146,7 +153,7 @@ class Client:
         self.service = Service(**given)
         self.paused: set[str] = set()
         operations = Operations(enqueueing=self.service.enqueueing, switch=self._switch, read_paused=lambda queues: self.paused)
-        self.api = Api(self.service, operations, stage="test", log=self.log, redactor=self.redactor)
+        self.api = Api(self.service, operations, stage="test", log=self.log, redactor=self.redactor, read_contract=compact)
 
     def _direct(self, lanes: Mapping[str, Mapping[str, str]]) -> Direct:
         """Sends into `self.sqs`, whose queues `lanes` names."""
@@ -160,7 +167,7 @@ class Client:
         return self._ids.to_bytes(length)
 
     def _stats(self, queue: str, now: datetime) -> dict[str, Any]:
-        return {"pending": 3, "queue": queue}
+        return STATS | {"pending": len(queue)}
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -179,10 +186,18 @@ class Client:
             assert "\n" not in read.body["detail"]
         elif read.status != 304:
             assert headers["Content-Type"] == "application/json"
+        expect_as_documented(event, read.status, headers, read.text)
         return read
 
     def call(
-        self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        raw_query: str | None = None,
     ) -> Answer:
         """One request; `body` is JSON text, bytes of UTF-8, or a value to be written as JSON."""
         sent = copy.deepcopy(event("post_jobs"))
@@ -196,7 +211,7 @@ class Client:
         elif not isinstance(body, (str, bytes)):
             sent["body"] = json.dumps(body)
         if query is not None:
-            sent["queryStringParameters"] = dict(query)
+            sent |= {"queryStringParameters": dict(query), "rawQueryString": urlencode(query) if raw_query is None else raw_query}
         sent["headers"] |= headers or {}
         return self.send(sent)
 

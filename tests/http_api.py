@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from jobline.local_aws import ACCOUNT, REGION, SECRET
 from tests.api import Answer, Client
@@ -57,6 +57,14 @@ def signature_is_right(request: Received, *, access_key: str, secret: str, regio
     return hmac.compare_digest(hmac.digest(key, to_sign.encode(), "sha256").hex(), given[5])
 
 
+def joined(query: str) -> dict[str, str]:
+    """The parameters as API Gateway hands them on: a repeated one's values joined by commas."""
+    parameters: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
+    return parameters
+
+
 class HttpApi:
     """A server's address and what it received. `answer`, when set, answers in place of the API; by ConnectionAbortedError it hangs up."""
 
@@ -74,8 +82,8 @@ class HttpApi:
         if not signature_is_right(request, access_key=ACCOUNT, secret=SECRET, region=REGION):
             return 403, {"Content-Type": "application/json"}, '{"message":"Forbidden"}'
         parts = urlsplit(request.target)
-        path = parts.path.removeprefix(PREFIX)
-        sent: dict[str, Any] = {"query": dict(parse_qsl(parts.query)), "headers": request.headers}
+        path = unquote(parts.path.removeprefix(PREFIX))
+        sent: dict[str, Any] = {"query": joined(parts.query), "raw_query": parts.query, "headers": request.headers}
         answer: Answer = self.client.call(request.method, path, request.body or None, **sent)
         return answer.status, dict(answer.headers), answer.text
 
@@ -107,7 +115,7 @@ def http_api(client: Client | None = None) -> Iterator[HttpApi]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = respond
+        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do_HEAD = do_OPTIONS = do_TRACE = respond
 
         def log_message(self, format: str, *args: Any) -> None:
             """Tests print nothing."""

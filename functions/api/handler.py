@@ -3,9 +3,11 @@
 import os
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from functions.api.routes import Api
+from jobline.api_routes import OPENAPI_FILE
 from jobline.definitions import Definitions
 from jobline.direct import Direct
 from jobline.operations import Operations
@@ -40,6 +42,10 @@ def switch(queue: str, paused: bool) -> None:
     ask(clients.lambda_, settings.operations_function, queue, paused=paused)
 
 
+def read_contract() -> str:
+    return (Path(os.environ["LAMBDA_TASK_ROOT"]) / OPENAPI_FILE).read_text(encoding="utf-8")
+
+
 def queues() -> Queues:
     """SQS, whose client only an ordered or low-latency queue needs."""
     return Queues(clients.sqs, settings.queue_url_base)
@@ -58,7 +64,7 @@ service = Service(
     direct=Direct(queues=queues, lanes=settings.lanes, clock=utc_now, log=log),
 )
 operations = Operations(enqueueing=service.enqueueing, switch=switch, read_paused=read_paused)
-api = Api(service, operations, stage=settings.stage, log=log, redactor=redactor)
+api = Api(service, operations, stage=settings.stage, log=log, redactor=redactor, read_contract=read_contract)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
 from jobline.documents import encode
 from jobline.enqueueing import Found
 from jobline.errors import InvalidRequest, TooLarge
+from jobline.fields import ENQUEUE_FIELDS
 from jobline.job import Job
 from jobline.long_poll import parse_wait
 from jobline.redaction import Redactor
@@ -72,10 +74,10 @@ class Request:
             raise InvalidRequest('The If-Match header is no entity tag, such as "3", as the ETag header of an answer has it.')
         return frozenset(tag for weak, tag in re.findall(_TAG, header) if not weak)
 
-    def knows(self, job: Job) -> bool:
-        """Whether If-None-Match says that the client has the job as it is now (RFC 9110 section 13.1.2)."""
+    def knows(self, tag: str) -> bool:
+        """Whether If-None-Match says that the client has what has this entity tag now (RFC 9110 section 13.1.2)."""
         header = self.header("if-none-match") or ""
-        return header.strip() == "*" or str(job.rev) in [tag for _, tag in re.findall(_TAG, header)]
+        return header.strip() == "*" or tag in [known for _, known in re.findall(_TAG, header)]
 
     @property
     def wait(self) -> timedelta | None:
@@ -88,8 +90,27 @@ class Request:
         header = self.header("traceparent") or ""
         return header if re.fullmatch(_TRACEPARENT, header) else None
 
+    @property
+    def idempotency_key(self) -> str | None:
+        """The Idempotency-Key header of a request that has no such field in its body. Raises InvalidRequest for one that is no key."""
+        key = self.header("idempotency-key")
+        try:
+            return None if key is None else str(ENQUEUE_FIELDS["idempotency_key"](key))
+        except ValueError as error:
+            raise InvalidRequest(f"The Idempotency-Key header {error}.") from None
+
+    def refuse_unclear_query(self) -> None:
+        """Raises InvalidRequest for a query parameter that is empty or stands there twice: API Gateway joins the two by a comma."""
+        raw = self._app.current_event.raw_event.get("rawQueryString") or ""
+        names = [unquote_plus(pair.partition("=")[0]) for pair in raw.split("&") if pair]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise InvalidRequest(f"The query parameter {repeated[0][:64]!r} is there more than once.")
+        if empty := sorted(name for name, value in self.query.items() if not value):
+            raise InvalidRequest(f"The query parameter {empty[0][:64]!r} is empty.")
+
     def refuse_query(self, *known: str) -> None:
-        """Raises InvalidRequest for a query parameter that is not among `known`."""
+        """Raises InvalidRequest for a query parameter that is not among `known`, is empty or stands there twice."""
+        self.refuse_unclear_query()
         if unknown := sorted(self.query.keys() - set(known)):
             raise InvalidRequest(f"The query parameter {unknown[0][:64]!r} is not known.")
 

@@ -68,7 +68,7 @@ class JobRoutes:
         job = self._service.find(id, queue=queue)
         if wait is not None:
             job = self._service.until_over(job, wait)
-        if self._request.knows(job):
+        if self._request.knows(str(job.rev)):
             # Not null: API Gateway documents `body` as text.
             return Response(304, body="", headers={"ETag": etag(job)})
         return self.answer(200 if wait is None or job.over else 202, job)

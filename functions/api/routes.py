@@ -5,6 +5,7 @@ Every answer that is not a success is a problem document (see `problems`), whoev
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,12 +34,15 @@ _LONGEST_PATH_TOLD: Final = 200
 class Api:
     """The HTTP API over a `Service`, behind API Gateway's HTTP API (payload format 2.0)."""
 
-    def __init__(self, service: Service, operations: Operations, *, stage: str, log: Log, redactor: Redactor) -> None:
-        """`redactor` is told what `log` must not say."""
+    def __init__(
+        self, service: Service, operations: Operations, *, stage: str, log: Log, redactor: Redactor, read_contract: Callable[[], str]
+    ) -> None:
+        """`redactor` is told what `log` must not say; `read_contract` reads the OpenAPI document (JSON), when it is asked for."""
         self._service = service
         self._operations = operations
         self._stage = stage
         self._log = log
+        self._read_contract = read_contract
         self._app = APIGatewayHttpResolver()
         self._request = Request(self._app, service, redactor)
         self._jobs = JobRoutes(service, self._request, log)
@@ -83,6 +87,7 @@ class Api:
             "purge": self._operators.purge,
             "redrive": self._operators.redrive,
             "list_types": self._types,
+            "get_openapi": self._contract,
             "get_health": self._health,
         }
 
@@ -104,6 +109,7 @@ class Api:
         return answer(202 if found is None else 200, document, headers | {"ETag": etag(job)})
 
     def _list(self, queue: str | None = None) -> Response[str]:
+        self._request.refuse_unclear_query()
         listing, cursor = parse_listing(self._request.query, queue=queue)
         return answer(200, self._service.page(listing, cursor))
 
@@ -114,8 +120,8 @@ class Api:
     def _retry(self, id: str, queue: str | None = None) -> Response[str]:
         self._request.refuse_query()
         self._request.refuse_body("A retry")
-        key = self._request.header("idempotency-key")
-        op = self._request.id if key is None else f"retry {key}"[:200]
+        key = self._request.idempotency_key
+        op = self._request.id if key is None else f"retry {key}"
         return self._jobs.answer(202, self._service.retry(self._service.find(id, queue=queue), op=op))
 
     # ------------------------------------------------------------------------------------------------ queues and types
@@ -138,7 +144,17 @@ class Api:
         self._request.refuse_query()
         return answer(200, {"types": self._service.describe_types()})
 
+    def _contract(self) -> Response[str]:
+        self._request.refuse_query()
+        document = self._read_contract()
+        tag = hashlib.sha256(document.encode()).hexdigest()[:32]
+        headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}
+        if self._request.knows(tag):
+            return Response(304, body="", headers=headers)
+        return Response(200, "application/json", document, headers)
+
     def _health(self) -> Response[str]:
+        self._request.refuse_query()
         return answer(200, {"status": "ok", "stage": self._stage})
 
     # ------------------------------------------------------------------------------------------------ problems

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 URL: Final = "https://trial.example"
 
 
+def _read_contract() -> str:
+    from jobline.openapi import compact  # seldom asked for
+
+    return compact()
+
+
 class TrialConnection(AsyncConnection):
     """Both clients' way to a deployment in memory. A request that waits lets time pass there."""
 
@@ -34,7 +40,8 @@ class TrialConnection(AsyncConnection):
         )
         # By name: the routes stand above this package, and only a test may reach up to them.
         routes = import_module("functions.api.routes")
-        self._api = routes.Api(service, operations, stage=deployment.definitions.stage, log=Silence(), redactor=deployment.redactor)
+        given: dict[str, Any] = {"stage": deployment.definitions.stage, "log": Silence(), "redactor": deployment.redactor}
+        self._api = routes.Api(service, operations, **given, read_contract=_read_contract)
         self._requests = 0
 
     def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:

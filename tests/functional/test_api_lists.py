@@ -172,9 +172,9 @@ def test_a_body_that_is_kept_apart_is_named_as_left_out(api: Client) -> None:
     ("query", "says"),
     [
         ({}, "queue is missing"),
-        ({"queue": ""}, "queue is missing"),
+        ({"queue": ""}, "'queue' is empty"),
         ({"queue": "emails", "status": "broken"}, "no status 'broken'"),
-        ({"queue": "emails", "status": ""}, "no status ''"),
+        ({"queue": "emails", "status": ""}, "'status' is empty"),
         ({"queue": "emails", "limit": "0"}, "limit must be a whole number from 1 to 200"),
         ({"queue": "emails", "limit": "201"}, "limit must be"),
         ({"queue": "emails", "limit": "\u0661"}, "limit must be"),

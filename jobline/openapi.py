@@ -15,7 +15,7 @@ from typing import Any, Final
 from jobline import errors, fields, listing, problems
 from jobline.api_examples import EXAMPLES
 from jobline.api_routes import OPENAPI_FILE, ROUTES, Answered, Route
-from jobline.api_schemas import KEY, NAME, SCHEMAS, Schema, ref
+from jobline.api_schemas import DURATION, KEY, NAME, SCHEMAS, Schema, ref
 from jobline.long_poll import LONGEST_WAIT
 
 FILE: Final = Path(__file__).resolve().parents[1] / "docs" / OPENAPI_FILE
@@ -36,7 +36,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "wait": {
         "in": "query",
         "description": f"Answer when the job is over, or after so long: seconds, or 20s; at most {LONGEST_WAIT.total_seconds():g} s.",
-        "schema": {"type": "string", "pattern": r"^(2[0-5]|1?[0-9])s?$"},
+        "schema": {"type": "string", "pattern": DURATION},
         "example": "20",
     },
     "queue": {"in": "query", "required": True, "description": "The queue's name.", "schema": {"type": "string", "pattern": NAME}},
@@ -110,6 +110,8 @@ _HEADERS: Final[dict[str, Schema]] = {
 _ALWAYS: Final = {"ETag", "Location"}
 """Headers that are there whenever they are listed."""
 _GATEWAY: Final = {403: "The signature is missing or wrong, or IAM does not allow it.", 429: "Too many requests; come back later."}
+_NO_SUCH_PATH: Final = ("not-found",)
+"""Where the path has parameters: one with characters that no name and no id has."""
 _EVERYWHERE: Final = ("unavailable", "internal")
 
 
@@ -168,7 +170,7 @@ def _responses(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
     for answered in route.answers:
         yield str(answered.status), _success(answered)
     by_status: dict[int, list[str]] = {status: [] for status in _GATEWAY}
-    for slug in (*route.problems, *_EVERYWHERE):
+    for slug in dict.fromkeys((*route.problems, *_NO_SUCH_PATH * ("{" in route.path), *_EVERYWHERE)):
         by_status.setdefault(_status(slug), []).append(slug)
     for status, slugs in by_status.items():
         yield str(status), _failure(status, slugs)

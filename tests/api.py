@@ -31,6 +31,7 @@ from jobline.redaction import Redactor
 from jobline.retry import RetryPolicy
 from jobline.selection import Purge, Redrive
 from jobline.service import Service
+from jobline.stats import QueueStats
 from jobline.store import Store
 from jobline.types import TypeInfo, Types
 from tests.contract import expect_as_documented
@@ -166,8 +167,8 @@ class Client:
         self._ids += 1
         return self._ids.to_bytes(length)
 
-    def _stats(self, queue: str, now: datetime) -> dict[str, Any]:
-        return STATS | {"pending": len(queue)}
+    def _stats(self, queue: str, now: datetime) -> QueueStats:
+        return QueueStats(**STATS | {"pending": len(queue)})
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

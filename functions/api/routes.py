@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
@@ -160,9 +161,9 @@ class Api:
     # ------------------------------------------------------------------------------------------------ problems
 
     def _no_route(self, error: Exception) -> Response[str]:
-        method, path = self._request.method, self._request.path[:_LONGEST_PATH_TOLD]
-        allowed = sorted({route.method for route in ROUTES if re.fullmatch(re.sub("{.*?}", "[^/]+", route.path), path)})
-        if allowed:
+        method, path = self._request.method, quote(self._request.path, safe="/:@!$&'()*+,;= ")[:_LONGEST_PATH_TOLD]
+        allowed = _methods(self._request.path)
+        if allowed and method not in allowed:  # else a parameter has characters that no name and no id has
             return self._failed(MethodNotAllowed(f"{path} does not take {method}; it takes {', '.join(allowed)}.", allow=allowed))
         return self._failed(NotFound(f"There is no route {method} {path}."))
 
@@ -174,3 +175,10 @@ class Api:
         elif isinstance(error, Unavailable):
             self._log.warning("AWS did not take a call", request_id=self._request.id, detail=error.detail)
         return Response(told.status, MEDIA_TYPE, encode(told.document), told.headers)
+
+
+def _methods(path: str) -> list[str]:
+    """The methods that a path takes; one that is a route's own word for word is no other route's with a parameter."""
+    matching = [route for route in ROUTES if re.fullmatch(re.sub("{.*?}", "[^/]+", route.path), path)]
+    fewest = min((route.path.count("{") for route in matching), default=0)
+    return sorted({route.method for route in matching if route.path.count("{") == fewest})

@@ -110,6 +110,9 @@ def test_a_wrong_url_is_a_404_problem(api: Client, path: str) -> None:
         ("POST", f"/jobs/{JOB_ID}", "DELETE, GET, PATCH"),
         ("PUT", f"/queues/emails/jobs/{JOB_ID}", "DELETE, GET, PATCH"),
         ("GET", f"/jobs/{JOB_ID}/retry", "POST"),
+        ("GET", f"/jobs/{'0' * 1000}/retry", "POST"),
+        ("OPTIONS", "/jobs/batch", "POST"),
+        ("OPTIONS", "/queues/emails/jobs/batch", "POST"),
         ("DELETE", "/queues/emails", "GET"),
         ("POST", "/queues/emails/stats", "GET"),
         ("POST", "/health", "GET"),
@@ -204,3 +207,11 @@ def test_an_answer_is_what_lambda_and_api_gateway_take(api: Client) -> None:
     assert json.loads(json.dumps(answer)) == answer
     assert {"statusCode", "headers", "body", "isBase64Encoded"} <= answer.keys()
     assert all(isinstance(value, str) for value in answer["headers"].values())
+
+
+@pytest.mark.parametrize("character", ['"', "\n", "\x00", "\\", "#", "?", "^", "`"])
+def test_a_character_that_no_id_has_is_a_404_and_never_a_405_for_a_method_that_is_taken(api: Client, character: str) -> None:
+    for id in (character, JOB_ID + character, character * 10_000):
+        answer = api.call("DELETE", f"/jobs/{id}")
+        assert answer.status == 404
+        assert len(answer.text) < 1500

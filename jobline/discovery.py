@@ -120,7 +120,7 @@ def _at(url: str, region: str | None, environment: Mapping[str, str], *, source:
 
         return Place(api_url=url, region=REGION, source=source, **more)
     named = _REGION.search(host_of(url))
-    known = (named[1] if named else None) or region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    known = (named[1] if named else None) or region or _region_of(environment)
     return Place(api_url=url, region=known or "", source=source, **more)
 
 
@@ -175,12 +175,12 @@ def _of_config(region: str | None, environment: Mapping[str, str]) -> Place | No
 def _of_stack(name: str, region: str | None, environment: Mapping[str, str], *, source: str, aws_profile: str | None = None) -> Place:
     from jobline.stacks import find_stack
 
-    found = find_stack(name, region=region, aws_profile=aws_profile)
+    found = find_stack(name, region=region or _region_of(environment), aws_profile=aws_profile)
     return _at(found.api_url, found.region, environment, source=source, stack=found.name, aws_profile=aws_profile)
 
 
 def _of_only_stack(region: str | None, environment: Mapping[str, str]) -> Place:
-    region = region or environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    region = region or _region_of(environment)
     if region is None:
         raise NotConfigured(
             f"Which API? Give its URL (the output ApiUrl) by --api-url or {URL_VARIABLE}, its stack by --stack or {STACK_VARIABLE},"
@@ -190,3 +190,8 @@ def _of_only_stack(region: str | None, environment: Mapping[str, str]) -> Place:
 
     found = find_stack(None, region=region, aws_profile=None)
     return _at(found.api_url, found.region, environment, source=f"the only Jobline stack in {region}", named=False, stack=found.name)
+
+
+def _region_of(environment: Mapping[str, str]) -> str | None:
+    """What AWS's own tools take; botocore knows only the second name."""
+    return environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")

@@ -69,7 +69,11 @@ def our_stacks(cloudformation: Any, region: str) -> list[Stack]:
     for page in cloudformation.get_paginator("describe_stacks").paginate():
         for stack in page["Stacks"]:
             outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", ())}
-            if str(stack.get("Description", "")).startswith(DESCRIPTION) and "ApiUrl" in outputs:
+            # An emulator keeps no description (ministack 1.5.33): there the name must do.
+            ours = str(stack.get("Description") or "").startswith(DESCRIPTION) or (
+                not stack.get("Description") and stack["StackName"].startswith(PREFIX)
+            )
+            if ours and "ApiUrl" in outputs:
                 found.append(Stack(stack["StackName"], region, outputs["ApiUrl"]))
     return sorted(found)
 

@@ -39,6 +39,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "redrive": ("operator_commands", "Run a queue's dead jobs (or others that ended badly) again, now."),
     },
     "Deployment": {
+        "doctor": ("doctor_command", "Look for what is wrong with the deployment and with this machine."),
         "open": ("open_command", "Open a page of the deployment in a browser."),
         "config": ("config_command", "Show which deployment is meant and why; keep it in a file."),
     },

@@ -2,7 +2,7 @@
 
 The name is resolved once, every address it has is checked (`addresses`), and the connection goes to one of those very addresses
 with the name in TLS and in `Host`; so a name that resolves to something else a moment later gains nothing. No redirect is
-followed, no proxy is used, no more than `LARGEST_ANSWER` bytes are read, and the whole exchange has one time limit.
+followed, no proxy is used, no more than 64 KB of the answer are read, and the whole exchange has one time limit.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from threading import Event, Timer
+from threading import Event, Thread, Timer
 from typing import TYPE_CHECKING, Final
 
 from jobline.addresses import Refused, Rules, Target, check_address, parse
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Outgoing", "Refused", "Rules", "Unreachable"]
 
 LARGEST_ANSWER: Final = 64 * 1024
-"""Bytes of an answer's body that are read; the rest is left."""
+"""Bytes of an answer's body that are read unless the caller says otherwise; the rest is left."""
 USER_AGENT: Final = "Jobline"
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -58,6 +62,17 @@ class Answer:
         """The body as UTF-8; what is none is replaced."""
         return self.body.decode("utf-8", errors="replace")
 
+    def retry_after(self, now: datetime) -> float | None:
+        """Seconds that a `Retry-After` asks for, given as a number or as a date (RFC 9110, 10.2.3); `None` when there is none."""
+        value = self.headers.get("retry-after", "")
+        if value.strip().isdecimal():
+            return float(value)
+        try:
+            date = parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
+            return None
+        return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())
+
 
 def resolve(host: str, port: int) -> list[str]:
     """The addresses that the system's resolver gives for TCP, each once."""
@@ -76,26 +91,34 @@ class Outgoing:
         self._tls = tls
         self._clock = clock
 
-    def request(self, method: str, url: str, *, body: bytes | None = None, headers: Mapping[str, str], timeout: float) -> Answer:
-        """The answer of the one request, within `timeout` seconds in all.
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str],
+        timeout: float,
+        largest: int = LARGEST_ANSWER,
+    ) -> Answer:
+        """The answer of the one request, within `timeout` seconds in all; `largest` is how many bytes of its body are read.
 
         Raises Refused when the URL or one of its addresses is not allowed (nothing was connected to), Unreachable when there was
-        no complete answer: no such name, no connection, a broken or untrusted one, or the time was over. Resolving the name is
-        counted, but only the system's resolver can end it.
+        no complete answer: no such name, no connection, a broken or untrusted one, or the time was over.
         """
         started = self._clock()
         ends = started + timeout
         target = parse(url, self._rules)
-        addresses = self._addresses(target)
+        addresses = self._addresses(target, timeout)
         connection = self._connected(target, addresses, ends)
         try:
-            return self._exchange(connection, method, target, body, headers, started, ends)
+            return self._exchange(connection, method, target, body, headers, largest, started, ends)
         finally:
             connection.close()
 
-    def _addresses(self, target: Target) -> Sequence[str]:
+    def _addresses(self, target: Target, seconds: float) -> Sequence[str]:
         try:
-            addresses = self._resolve(target.host, target.port)
+            addresses = _within(seconds, lambda: self._resolve(target.host, target.port))
         except OSError as error:
             raise Unreachable(f"{target.host} cannot be resolved: {error}") from error
         for address in addresses:
@@ -139,6 +162,7 @@ class Outgoing:
         target: Target,
         body: bytes | None,
         headers: Mapping[str, str],
+        largest: int,
         started: float,
         ends: float,
     ) -> Answer:
@@ -151,7 +175,7 @@ class Outgoing:
             try:
                 connection.request(method, target.path, body=body, headers={**headers, **fixed}, preload_content=False)
                 response = connection.getresponse()
-                start = _start(response)
+                start = _start(response, largest)
             except (OSError, HTTPException, HTTPError) as error:
                 reason = "the time was over" if over.is_set() else str(error)
                 raise Unreachable(f"{target.host_header} gave no complete answer: {reason}") from error
@@ -160,16 +184,36 @@ class Outgoing:
         return Answer(
             status=response.status,
             headers={name.lower(): value for name, value in response.headers.items()},
-            body=start[:LARGEST_ANSWER],
-            truncated=len(start) > LARGEST_ANSWER,
+            body=start[:largest],
+            truncated=len(start) > largest,
             seconds=self._clock() - started,
         )
 
 
-def _start(response: HTTPResponse) -> bytes:
+def _within(seconds: float, call: Callable[[], Sequence[str]]) -> Sequence[str]:
+    """What `call` answers; TimeoutError when that takes longer, while it goes on in a thread that nobody waits for.
+
+    The system's resolver has no time limit of ours, and whoever runs a domain's name server decides how long it is silent.
+    """
+    outcome: Future[Sequence[str]] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # handed over to whoever waits
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    try:
+        return outcome.result(seconds)
+    except FutureTimeout:
+        raise TimeoutError("the time was over") from None
+
+
+def _start(response: HTTPResponse, largest: int) -> bytes:
     """The body, or one byte more of it than we take. A body that ends early raises: `read` says so once it has nothing to give."""
     start = b""
-    while len(start) <= LARGEST_ANSWER and (part := response.read(LARGEST_ANSWER + 1 - len(start), decode_content=False)):
+    while len(start) <= largest and (part := response.read(largest + 1 - len(start), decode_content=False)):
         start += part
     return start
 

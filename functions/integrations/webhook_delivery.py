@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from base64 import b64decode
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
+from functions.integrations.request_headers import OUR_HEADERS, Headers, refuse_ours
 from jobline import Context, NonRetryable, RetryAfter, job
 from jobline.errors import InvalidSettings
 from jobline.outgoing import Answer, Outgoing, Refused, Rules
@@ -23,20 +23,14 @@ SIGNING_SECRET: Final = "webhook_signing"  # noqa: S105  the secret's name
 
 _AGAIN: Final = frozenset({408, 425, 429})
 """Client errors that pass: request timeout, too early, too many requests (RFC 9110, 8470, 6585)."""
-_OUR_HEADERS: Final = frozenset(
-    {"accept-encoding", "connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
-    | {"user-agent", "webhook-id", "webhook-timestamp", "webhook-signature"}
-)
-
-HeaderName = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9-]+(?![\s\S])")]
-HeaderValue = Annotated[str, Meta(max_length=4000, pattern=r"^[ -~]*(?![\s\S])")]
+_OUR_HEADERS: Final = OUR_HEADERS | {"content-type", "webhook-id", "webhook-timestamp", "webhook-signature"}
 
 
 class WebhookDelivery(msgspec.Struct, forbid_unknown_fields=True):
     url: Annotated[str, Meta(min_length=1, max_length=2048, description="Where to; https, on port 443 or 8443 of a public address.")]
     body: Annotated[msgspec.Raw, Meta(description="What to say: any JSON value; it is sent as it was written.")]
     headers: Annotated[
-        dict[HeaderName, HeaderValue], Meta(max_length=20, description="Further headers, for example what the receiver authorises by.")
+        Headers, Meta(description="Further headers, at most 20, for example what the receiver authorises by; nobody is shown their values.")
     ] = {}
     timeout: Annotated[float, Meta(ge=1, le=30, description="Seconds that the receiver has to answer.")] = 10
 
@@ -51,8 +45,7 @@ def webhook_delivery(payload: WebhookDelivery, ctx: Context) -> dict[str, Any]:
 
     Every attempt has the same `webhook-id`, by which the receiver knows what it had before. Redirects are not followed.
     """
-    if refused := sorted(name for name in payload.headers if name.lower() in _OUR_HEADERS):
-        raise NonRetryable(f"the header {refused[0]} cannot be given")
+    refuse_ours(payload.headers, _OUR_HEADERS)
     body = bytes(payload.body)
     signing = _signing_headers(ctx.idempotency_key, datetime.now(UTC), body, ctx.secret(SIGNING_SECRET, None))
     headers = {**payload.headers, "Content-Type": "application/json", **signing}
@@ -93,16 +86,5 @@ def _failure(answer: Answer, now: datetime) -> Exception:
     reason = f"the receiver answered {answer.status}: {answer.text[:200]}"
     if answer.status not in _AGAIN and answer.status < 500:
         return NonRetryable(reason)
-    wait = _retry_after(answer.headers.get("retry-after", ""), now)
+    wait = answer.retry_after(now)
     return DeliveryFailed(reason) if wait is None else RetryAfter(min(wait, LONGEST_RETRY_AFTER), reason)
-
-
-def _retry_after(value: str, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` asks for, given as a number or as a date (RFC 9110, 10.2.3); `None` when it is neither."""
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds())

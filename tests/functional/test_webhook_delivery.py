@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -17,6 +18,7 @@ from jobline import NonRetryable, RetryAfter
 from jobline.errors import InvalidJob, InvalidSettings
 from jobline.outgoing import Unreachable
 from jobline.registry import Registry
+from jobline.secret_fields import hide
 from jobline.testing import make_context
 from tests.receiver import Receiver, Script, answer, drip, receiver
 
@@ -97,6 +99,12 @@ def test_headers_of_the_client_are_sent() -> None:
     with receiver() as server:
         deliver(server, headers={"Authorization": "Bearer abc"})
     assert server.received[0].headers["authorization"] == "Bearer abc"
+
+
+def test_what_a_receiver_authorises_by_is_shown_to_nobody() -> None:
+    described = REGISTRY.describe()["webhook_delivery"]
+    shown = hide('{"url":"https://hooks.example/","body":{"n":1},"headers":{"Authorization":"Bearer abc"}}', described["schema"])
+    assert json.loads(shown) == {"url": "https://hooks.example/", "body": {"n": 1}, "headers": {"Authorization": "***"}}
 
 
 @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "Webhook-Signature", "connection"])

@@ -72,6 +72,27 @@ HOSTILE = [
     "https://2130706433/",
     "https://0177.0.0.1/",
     "https://127.0.0.1./",
+    "https://017700000001/",
+    "https://0x7f000001/",
+    "https://0x7f.0x0.0x0.0x1/",
+    "https://0/",
+    "https://0.0.0.0/",
+    "https://127.0.0.1%00.public.example/",
+    "https://127。0。0。1/",
+    "https://１２７.０.０.１/",
+    "https://①②⑦.⓪.⓪.①/",
+    "https://localhost.:8443/",
+    "https://169.254.170.2/v2/credentials",
+    "https://[fd00:ec2::254]/latest/meta-data/",
+    "https://[2002:7f00:1::]/",
+    "https://[2002:a9fe:a9fe::1]:8443/",
+    "https://[2001:0:7f00:1::]/",
+    "https://[::]/",
+    "https://[::127.0.0.1]/",
+    "https://[0:0:0:0:0:ffff:a9fe:a9fe]/",
+    "https://[v1.127.0.0.1]/",
+    "https://[::1/",
+    "https://[::ffff:127.0.0.1]:9001/",
     "https://[::1]/",
     "https://[::ffff:127.0.0.1]/",
     "https://[::ffff:7f00:1]:8443/",
@@ -85,6 +106,16 @@ HOSTILE = [
     "https://lambda.eu-central-1.api.aws/",
     "https://user:password@public.example/",
     "https://public.example@127.0.0.1/",
+    "https://public.example:443@127.0.0.1/",
+    "https://public.example%40127.0.0.1/",
+    "https://@127.0.0.1/",
+    "https://127.0.0.1#@public.example/",
+    "https://127.0.0.1?@public.example/",
+    "https:\\\\127.0.0.1/",
+    "https:127.0.0.1/",
+    "https://public.example\t/",
+    " https://public.example/",
+    "https://public.example\x00.127.0.0.1/",
     "https://public.example\\@127.0.0.1/",
     "https://public.example/\r\nHost: 127.0.0.1",
     "https://public.example:22/",
@@ -168,6 +199,27 @@ def test_a_name_is_resolved_once_whatever_it_says_later(connects: list[object]) 
         out.request("GET", "https://public.example/", headers={}, timeout=5)
     assert connects == [(PUBLIC, 443)]
     assert len(told) == 2
+
+
+def test_a_name_with_a_private_address_in_either_family_is_refused(connects: list[object]) -> None:
+    told = [[PUBLIC, "fd00::1"], ["::ffff:10.0.0.1", PUBLIC], [*[PUBLIC] * 20, "169.254.169.254"]]
+    out = Outgoing(NOWHERE, resolve=lambda host, port: told.pop())
+    while told:
+        with pytest.raises(Refused):
+            out.request("GET", "https://public.example/", headers={}, timeout=5)
+    assert connects == []
+
+
+def test_a_name_server_that_is_silent_ends_with_the_time(connects: list[object]) -> None:
+    def resolve(host: str, port: int) -> Sequence[str]:
+        time.sleep(2)
+        return [PUBLIC]
+
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match=r"public\.example cannot be resolved: the time was over"):
+        Outgoing(NOWHERE, resolve=resolve).request("GET", "https://public.example/", headers={}, timeout=0.2)
+    assert time.monotonic() - began < 1
+    assert connects == []
 
 
 def test_what_the_resolver_says_that_is_no_address_is_refused(connects: list[object]) -> None:
@@ -254,6 +306,12 @@ def test_no_more_than_the_largest_answer_is_read() -> None:
         exact = local(server.port).request("GET", server.url(), headers={}, timeout=5)
     assert (len(over.body), over.truncated) == (LARGEST_ANSWER, True)
     assert (len(exact.body), exact.truncated) == (LARGEST_ANSWER, False)
+
+
+def test_a_caller_that_can_bear_more_may_read_more() -> None:
+    with receiver(answer(200, b"x" * (LARGEST_ANSWER + 1))) as server:
+        got = local(server.port).request("GET", server.url(), headers={}, timeout=5, largest=2 * LARGEST_ANSWER)
+    assert (len(got.body), got.truncated) == (LARGEST_ANSWER + 1, False)
 
 
 def test_a_compressed_answer_is_not_unpacked() -> None:

@@ -52,8 +52,9 @@ def misfits(value: Any, schema: Any) -> list[str]:
 
 def route_of(method: str, path: str) -> Route | None:
     """The route that answers; a path without parameters goes before one with them."""
-    matching = [one for one in ROUTES if one.method == method and re.fullmatch(re.sub("{.*?}", "[^/]+", one.path), path)]
-    return min(matching, key=lambda one: one.path.count("{"), default=None)
+    matching = [one for one in ROUTES if re.fullmatch(re.sub("{.*?}", "[^/]+", one.path), path)]
+    fewest = min((one.path.count("{") for one in matching), default=0)
+    return next((one for one in matching if one.path.count("{") == fewest and one.method == method), None)
 
 
 def expect_as_documented(event: Mapping[str, Any], status: int, headers: Mapping[str, str], text: str) -> None:

@@ -115,7 +115,7 @@ def http_api(client: Client | None = None) -> Iterator[HttpApi]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do_HEAD = do_OPTIONS = do_TRACE = respond
+        do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = do_HEAD = do_OPTIONS = do_TRACE = do_QUERY = respond
 
         def log_message(self, format: str, *args: Any) -> None:
             """Tests print nothing."""

@@ -50,6 +50,9 @@ class Api:
         self._operators = OperatorRoutes(service, operations, self._request)
         answers = self._answers()
         for route in ROUTES:
+            # A path that is one route's own word for word is no other route's with a parameter: what that takes is refused here.
+            for method in _matching_methods(route.path) - set(_methods(route.path)):
+                self._app.route(route.path.replace("{", "<").replace("}", ">"), method=method)(lambda **_: self._no_route(NotFound()))
             self._app.route(route.path.replace("{", "<").replace("}", ">"), method=route.method)(answers[route.does])
         self._app.not_found(self._no_route)
         self._app.exception_handler(Exception)(self._failed)
@@ -175,6 +178,10 @@ class Api:
         elif isinstance(error, Unavailable):
             self._log.warning("AWS did not take a call", request_id=self._request.id, detail=error.detail)
         return Response(told.status, MEDIA_TYPE, encode(told.document), told.headers)
+
+
+def _matching_methods(path: str) -> set[str]:
+    return {route.method for route in ROUTES if re.fullmatch(re.sub("{.*?}", "[^/]+", route.path), path)}
 
 
 def _methods(path: str) -> list[str]:

@@ -112,6 +112,8 @@ def test_a_wrong_url_is_a_404_problem(api: Client, path: str) -> None:
         ("GET", f"/jobs/{JOB_ID}/retry", "POST"),
         ("GET", f"/jobs/{'0' * 1000}/retry", "POST"),
         ("OPTIONS", "/jobs/batch", "POST"),
+        ("PATCH", "/jobs/batch", "POST"),
+        ("GET", "/queues/emails/jobs/batch", "POST"),
         ("OPTIONS", "/queues/emails/jobs/batch", "POST"),
         ("DELETE", "/queues/emails", "GET"),
         ("POST", "/queues/emails/stats", "GET"),

@@ -1,0 +1,57 @@
+"""Schemathesis against an API: its contract, narrowed to what is deployed there, with every check that it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from jobline import openapi
+from jobline.local_aws import ACCOUNT, REGION, ROOT, SECRET
+
+PROGRAM = ROOT / ".schemathesis" / "bin" / "st"
+SEED = 4
+SETTINGS = """
+# A purge or a redrive cannot be replayed (422): whether a job is one, no schema of the request can say.
+[[operations]]
+include-operation-id-regex = "^replay"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "403", "404", "409", "422"]
+"""
+
+
+def narrowed(queue: str, type: str) -> dict[str, Any]:
+    """The document with a queue and a type that are there: of others every request would be refused, whatever else is wrong with it."""
+    document: dict[str, Any] = json.loads(openapi.compact())
+    for name in ("EnqueueRequest", "EnqueueRequestInQueue"):
+        properties = document["components"]["schemas"][name]["properties"]
+        properties["type"]["enum"] = [type]
+        properties["queue"]["enum"] = [queue] if name == "EnqueueRequest" else [queue, None]
+    for name in ("BulkRequest", "BulkRequestInQueue"):
+        # What is wrong with one job is told in its place of a 200, and keeps no other out.
+        document["components"]["schemas"][name]["properties"]["jobs"]["items"] = {}
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == "queue":
+                    parameter["schema"]["enum"] = [queue]
+                    parameter["example"] = queue
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                content.pop("examples", None)  # of queues that may be elsewhere
+    return document
+
+
+def findings(url: str, document: dict[str, Any], folder: Path, *, examples: int, phases: str, seconds: int, exclude: str = "") -> str:
+    """What schemathesis finds; empty when that is nothing."""
+    (folder / "openapi.json").write_text(json.dumps(document))
+    # No file but this one decides, wherever the tests are run from.
+    (folder / "schemathesis.toml").write_text(SETTINGS)
+    command: list[str | Path] = [PROGRAM, "--config-file", folder / "schemathesis.toml", "run", folder / "openapi.json", "--url", url]
+    command += ["--checks", "all", "--phases", phases, "--max-examples", str(examples), "--seed", str(SEED), "--continue-on-failure"]
+    command += ["--warnings", "off", "--suppress-health-check", "all", "--request-timeout", "30"]
+    command += ["--exclude-operation-id-regex", exclude] if exclude else []
+    environment = {"SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    environment |= {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION, "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
+    return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -112,7 +112,8 @@ class JoblineStack(Stack):
             self.table.allow(worker, "GetItem", "PutItem", "UpdateItem", "PartiQLUpdate")
             served = [queue for queue in definitions.queues.values() if queue.worker == name]
             allow_consume(worker, *(lane for queue in served for lane in self.queues[queue.name].lanes.values()))
-            self.table.allow_delete_bodies(worker, "payload", "result")
+            if name != OPERATIONS:  # which may delete any item, see below
+                self.table.allow_delete_bodies(worker, "payload", "result")
             self.bodies.allow(worker, "GetObject", "PutObject", "DeleteObject", keys=BODIES)
             self.bodies.allow_to_see_what_is_missing(worker)
             if any(queue.ordered for queue in served):  # where no dead-letter queue takes what nobody can read

@@ -1,6 +1,6 @@
 """The Python client: enqueue jobs and look after them, from any program that has AWS credentials for the API.
 
-client = Client()                                  # JOBS_API_URL, or the local deployment that `make dev` started
+client = Client()                                  # the deployment that `jobs config` shows (see `discovery`)
 job = client.enqueue("send_email", {"to": "ada@example.com"}, delay="10m")
 job.wait()
 print(job.result())
@@ -165,7 +165,7 @@ class Client:
         traceparent: Callable[[], str | None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`api_url` is the stack's output ApiUrl; without it `JOBS_API_URL`, else the local deployment that `make dev` noted.
+        """`api_url` is the stack's output ApiUrl; without it `discovery` finds the deployment.
 
         `token` is a bearer token for the output TokenApiUrl, or a function that gives the one of the moment; without it `JOBS_TOKEN` beside
         a URL that was given, else requests are signed. `traceparent()` gives the caller's W3C trace context, which the job's handler sees

@@ -96,7 +96,8 @@ def test_the_commands_to_try_do_what_they_say(client: Client) -> None:
     dead = client.enqueue("diagnostics", "fail", {"times": 1}, max_attempts=1)
     later = [client.enqueue("diagnostics", "echo", 1, delay=3600) for _ in range(2)]
     assert (client.end_of(done)["status"], client.end_of(dead)["status"]) == ("done", "dead")
-    fit = dict.fromkeys(("status", "events", "why", "wait", "replay", "logs"), done) | {"retry": dead, "reschedule": later[0], "cancel": later[1]}
+    of_done = dict.fromkeys(("status", "events", "why", "wait", "replay", "logs"), done)
+    fit = of_done | {"retry": dead, "reschedule": later[0], "cancel": later[1]}
 
     for line in commands("Try it"):
         verb = words(line)[1]

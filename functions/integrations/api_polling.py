@@ -1,0 +1,158 @@
+"""Waiting for somebody's API to say that something is so."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from functions.integrations.request_headers import Headers, refuse_ours
+from jobline import Context, NonRetryable, Snooze, job
+from jobline.outgoing import Answer, Outgoing, Refused, Rules, Unreachable
+
+if TYPE_CHECKING:
+    from jmespath.parser import ParsedResult
+
+MOST_POLLS: Final = 90
+"""A job may be put off a hundred times; some are left for answers that ask for more time than was planned."""
+SHOWN: Final = 200
+"""Characters of an answer that an error tells."""
+
+_AGAIN: Final = frozenset({408, 425, 429})
+"""Client errors that pass: request timeout, too early, too many requests (RFC 9110, 8470, 6585)."""
+
+
+class ApiPolling(msgspec.Struct, forbid_unknown_fields=True):
+    url: Annotated[str, Meta(min_length=1, max_length=2048, description="What to GET; https, on port 443 or 8443 of a public address.")]
+    until: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=1000,
+            description="What must hold of the JSON that comes back, in JMESPath: `status == 'ready'`. It does not hold while it is false, "
+            "null, or an empty text, list or object.",
+        ),
+    ]
+    interval: Annotated[
+        int,
+        Meta(ge=1, le=86_400, description="Seconds between two looks; made longer where `deadline` would need more than 90 of them."),
+    ] = 30
+    deadline: Annotated[int, Meta(ge=1, le=2_592_000, description="Seconds from the first look after which it is given up.")] = 3600
+    at_deadline: Annotated[
+        Literal["fail", "return"],
+        Meta(description='What becomes of the job then: `fail`: it is dead; `return`: it is done, and its result says `"held": false`.'),
+    ] = "fail"
+    headers: Annotated[
+        Headers, Meta(description="Headers of the request, at most 20, for example what it is authorised by; nobody is shown their values.")
+    ] = {}
+    pending_statuses: Annotated[
+        list[Annotated[int, Meta(ge=300, le=499)]],
+        Meta(max_length=10, description="Statuses that mean “not yet” rather than “never”, for example 404 of what is still being made."),
+    ] = []
+    timeout: Annotated[float, Meta(ge=1, le=30, description="Seconds that the API has to answer.")] = 10
+
+
+class Look(NamedTuple):
+    """What one look came to."""
+
+    held: bool
+    seen: str
+    """In a few words."""
+    value: Any = None
+    """Of the condition."""
+    answer: Any = None
+    """The JSON that came back."""
+    retry_after: float | None = None
+
+
+@job("api_polling", timeout=90, max_attempts=5, retry={"backoff": "exponential"})
+def api_polling(payload: ApiPolling, ctx: Context) -> dict[str, Any]:
+    """GETs a URL until a condition holds of the JSON that comes back; returns that JSON.
+
+    Between two looks the job is put off, and nothing runs. An API that is down, too slow, limits requests or answers what the condition
+    cannot be asked of has not answered yet; only the deadline ends that. The last look is at the deadline. A job that was given up there
+    and is retried by hand has the whole time again.
+    """
+    condition = _compiled(payload.until)
+    refuse_ours(payload.headers)
+    ends = _ends(payload, ctx)
+    look = _look(payload, condition, ctx)
+    if look.held:
+        return {"held": True, "value": look.value, "answer": look.answer}
+    left = (ends - ctx.clock()).total_seconds()
+    if left > 0:
+        interval = max(payload.interval, payload.deadline / MOST_POLLS, look.retry_after or 0)
+        ctx.progress(100 * max(0.0, 1 - left / payload.deadline), look.seen)
+        raise Snooze(min(interval, left), look.seen)
+    if payload.at_deadline == "return":
+        return {"held": False, "value": look.value, "answer": look.answer}
+    ctx.checkpoint({"given_up": True})
+    raise NonRetryable(f"`until` did not hold within {payload.deadline} s; at last {look.seen}")
+
+
+def _compiled(expression: str) -> ParsedResult:
+    """The condition, ready to be asked; raises NonRetryable that says what is wrong with it, before anything is asked for."""
+    # Imported here: no other job of this worker needs it.
+    import jmespath
+    from jmespath.functions import Functions
+
+    try:
+        compiled = jmespath.compile(expression)
+    except (ValueError, RecursionError) as error:  # a JMESPathError is a ValueError
+        raise NonRetryable(f"until is no JMESPath expression: {' '.join(str(error).split())}") from error
+    for name in _functions_in(compiled.parsed):
+        if name not in Functions.FUNCTION_TABLE:
+            raise NonRetryable(f"until: JMESPath has no function {name}()")
+    return compiled
+
+
+def _functions_in(node: Any) -> list[str]:
+    """Names of the functions that a parsed expression calls; the library itself finds an unknown one only when it is reached."""
+    own = [node["value"]] if node["type"] == "function_expression" else []
+    return own + [name for child in node["children"] if isinstance(child, dict) for name in _functions_in(child)]
+
+
+def _ends(payload: ApiPolling, ctx: Context) -> datetime:
+    """When it is given up, as the first look decided; a job retried after it was given up begins anew."""
+    kept = ctx.cursor or {}
+    if "ends" in kept:
+        return datetime.fromisoformat(kept["ends"])
+    ends = ctx.clock() + timedelta(seconds=payload.deadline)
+    ctx.checkpoint({"ends": ends.isoformat()})
+    return ends
+
+
+def _look(payload: ApiPolling, condition: ParsedResult, ctx: Context) -> Look:
+    rules = Rules.of(ctx.stage, ctx.setting("ALLOWED_LOOPBACK_PORTS", ""))
+    headers = {"Accept": "application/json", **payload.headers}
+    try:
+        answer = Outgoing(rules).request("GET", payload.url, headers=headers, timeout=payload.timeout)
+    except Refused as error:
+        raise NonRetryable(error.detail) from error
+    except Unreachable as error:
+        return Look(False, error.detail)
+    if 200 <= answer.status < 300:
+        return _judged(answer, condition)
+    seen = f"the API answered {answer.status}: {answer.text[:SHOWN]}"
+    if answer.status in _AGAIN or answer.status in payload.pending_statuses or answer.status >= 500:
+        return Look(False, seen, retry_after=answer.retry_after(ctx.clock()))
+    raise NonRetryable(seen)
+
+
+def _judged(answer: Answer, condition: ParsedResult) -> Look:
+    seen = f"the API answered {answer.status}: {answer.text[:SHOWN]}"
+    if answer.truncated:
+        raise NonRetryable(f"the API's answer has more than {len(answer.body)} bytes")
+    try:
+        document = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NonRetryable(f"{seen}, which is no JSON: {error}") from error
+    try:
+        value = condition.search(document)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        # A function was given what it does not take, such as the length of what is not there yet.
+        return Look(False, f"{seen}, of which `until` cannot be asked: {' '.join(str(error).split())}", answer=document)
+    # JMESPath's own idea of what is false, by which 0 is true (https://jmespath.org/specification.html, "Or Expressions").
+    return Look(not (value is None or value is False or value in ("", [], {})), seen, value, document)

@@ -101,6 +101,26 @@ def test_what_is_broken_in_the_account_is_found_with_what_mends_it(client: Clien
         time.sleep(1)
 
 
+def test_a_schedule_that_is_off_and_a_function_that_is_held_back_are_found(client: Client, stack: LocalStack) -> None:
+    scheduler, lambda_ = stack.client("scheduler"), stack.client("lambda")
+    name, media = resource(stack, "MinuteSchedule"), resource(stack, "MediaFunction")
+    told = scheduler.get_schedule(Name=name)
+    kept = {key: told[key] for key in ("Name", "ScheduleExpression", "FlexibleTimeWindow", "Target")}
+    scheduler.update_schedule(**kept, State="DISABLED")
+    lambda_.put_function_concurrency(FunctionName=media, ReservedConcurrentExecutions=1)
+    try:
+        found = wrong(client)
+    finally:
+        scheduler.update_schedule(**kept, State="ENABLED")
+        lambda_.delete_function_concurrency(FunctionName=media)
+    assert found.keys() == {"ticker", "concurrency"}
+    assert "schedule is disabled" in found["ticker"][0]
+    assert (
+        f"media has 1 invocations reserved, and its queues may ask for 10. → aws lambda delete-function-concurrency --function-name {media}"
+        in found["concurrency"][0]
+    )
+
+
 def test_a_paused_queue_is_not_ill(client: Client) -> None:
     client.call("POST", "/queues/images/pause")
     try:

@@ -169,3 +169,14 @@ def test_at_a_terminal_tables_fit_and_have_colours_unless_nobody_wants_them(cli:
     assert "\x1b[2J" not in written
     assert ("\x1b[32m" in written) is not no_colour
     assert all(len(line) <= 40 for line in re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", written).splitlines()), written
+
+
+def test_long_work_has_a_bar_at_a_terminal_and_nowhere_else(cli: Cli) -> None:
+    (cli.folder / "mails.jsonl").write_text('{"to":"x"}\n' * 3)
+    line = ["enqueue", "emails", "send_email", "--payloads", "@mails.jsonl"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "80"}
+    written = at_a_terminal(line, environment, cli.folder)
+    assert "enqueue emails" in written
+    assert "\u2501" in written
+    assert "send_email on emails: 3 enqueued" in written
+    assert cli(*line).err == ""

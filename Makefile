@@ -6,6 +6,8 @@ MAKEFLAGS += --no-print-directory
 unexport PYTHONDONTWRITEBYTECODE
 
 STAGE ?= dev
+# Whether a deploy asks before it widens permissions; `never` where nobody is there to answer.
+APPROVAL ?= broadening
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.txt)
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
@@ -16,7 +18,7 @@ UV := .venv/bin/uv
 SIDE_BY_SIDE := --numprocesses 2 --dist loadscope
 RUN := .venv/bin/python
 
-.PHONY: help demo dev test check lint types layers security audit test-newest deploy destroy lock format clean
+.PHONY: help demo dev test check lint types layers security docs audit test-newest deploy destroy lock format clean
 
 help: ## Print these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -45,6 +47,12 @@ layers: .venv/.installed ## import-linter: who may import whom
 security: .venv/.installed .gates/.installed ## cdk-nag, checkov and cfn-lint over what is deployed
 	@$(RUN) -m infra.gates
 
+docs: .venv/.installed .docs/.installed ## The documentation as a site, in build/site; a broken link fails
+	@rm -rf build/docs && mkdir -p build && cp -r docs build/docs
+	@$(RUN) -m jobline.reference build/docs
+	@NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build -q
+	@echo "The documentation is in build/site/index.html"
+
 audit: .venv/.installed .gates/.installed ## pip-audit: known vulnerabilities of what the lock files name; asks PyPI about each package
 	@$(RUN) -m infra.advisories
 
@@ -56,7 +64,7 @@ format: .venv/.installed ## Let ruff mend what it can
 	@ruff format .
 
 deploy: .venv/.installed ## Deploy STAGE (default dev) into the AWS account of your credentials
-	cdk deploy --require-approval broadening -c stage=$(STAGE)
+	cdk deploy --require-approval $(APPROVAL) -c stage=$(STAGE)
 
 destroy: .venv/.installed ## Remove STAGE from the AWS account of your credentials
 	cdk destroy -c stage=$(STAGE)
@@ -65,7 +73,7 @@ lock: .venv/bin/uv ## Compile the lock files anew from pyproject.toml and functi
 	@.ci/lock
 
 clean: ## Remove everything that make installed or built
-	rm -rf .venv .ministack .gates .schemathesis .jobline .cache cdk.out build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .ministack .gates .docs .schemathesis .jobline .cache cdk.out build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # ---- installation: each stamp is as new as what it was made from, so a second run does nothing ----
 
@@ -91,6 +99,12 @@ clean: ## Remove everything that make installed or built
 	@echo "Installing schemathesis into .schemathesis"
 	@$(UV) venv -q --clear --python .venv/bin/python .schemathesis
 	@$(UV) pip sync -q --require-hashes --python .schemathesis requirements-contract.txt
+	@touch $@
+
+.docs/.installed: requirements-docs.txt .venv/bin/uv
+	@echo "Installing what makes the documentation into .docs"
+	@$(UV) venv -q --clear --python .venv/bin/python .docs
+	@$(UV) pip sync -q --require-hashes --python .docs requirements-docs.txt
 	@touch $@
 
 .venv/bin/uv:

@@ -69,6 +69,7 @@ HOST_ONLY: Final = frozenset(
         "memory_stream",
         "openapi",
         "pytest_plugin",
+        "reference",
         "stacks",
         "testing",
         "toml_file",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from functions.notifications.addresses import UNFIT_FOR_A_HEADER, header_address
+from functions.notifications.attachments import MOST_ATTACHMENTS, Attachment, read_attachments
+from functions.notifications.objects import place_of, read_object
+from functions.notifications.receipts import once
+from functions.notifications.rendering import FILES, render, render_folder
 from jobline import Context, NonRetryable, RetryAfter, job
 
 MOST_RECIPIENTS: Final = 50
 """Per message, `to`, `cc` and `bcc` together (Amazon SES service quotas)."""
+NO_SUBJECT: Final = "(no subject)"
+LARGEST_TEMPLATE: Final = 1_000_000
+"""Bytes of a template in S3."""
 
 _ONE_LINE: Final = r"^(?![\s\S]*[\r\n])"
 """A line break in a header would begin another header. (`$` alone lets one pass at the end.)"""
@@ -20,6 +27,8 @@ _ONE_LINE: Final = r"^(?![\s\S]*[\r\n])"
 # SES decides what an address is. (A pattern here would crash msgspec, see `jobline.job_type`.)
 Address = Annotated[str, Meta(min_length=1, max_length=320)]
 Addresses = Address | Annotated[list[Address], Meta(max_length=MOST_RECIPIENTS)]
+Subject = Annotated[str, Meta(max_length=900, pattern=_ONE_LINE)]
+TemplateName = Annotated[str, Meta(max_length=1100, pattern=r"^([a-z0-9][a-z0-9_-]{0,63}|[^\x00-\x1f]+\.json)(?![\s\S])")]
 
 
 class SendEmail(msgspec.Struct, forbid_unknown_fields=True):
@@ -27,12 +36,43 @@ class SendEmail(msgspec.Struct, forbid_unknown_fields=True):
         Address | Annotated[list[Address], Meta(min_length=1, max_length=MOST_RECIPIENTS)],
         Meta(description="Address, or list of addresses, of the recipients."),
     ]
-    subject: Annotated[str, Meta(max_length=900, pattern=_ONE_LINE, description="Subject line.")] = "(no subject)"
-    body: Annotated[str, Meta(description="The message as plain text.")] = ""
-    html: Annotated[str | UnsetType, Meta(description="The message as HTML, for programs that show it.")] = UNSET
+    subject: Annotated[Subject, Meta(description="Subject line; a Jinja2 template when there is `data`.")] = NO_SUBJECT
+    body: Annotated[str, Meta(description="The message as plain text; a Jinja2 template when there is `data`.")] = ""
+    html: Annotated[
+        str | UnsetType,
+        Meta(description="The message as HTML, for programs that show it; a Jinja2 template when there is `data`, which is escaped in it."),
+    ] = UNSET
+    template: Annotated[
+        TemplateName | UnsetType,
+        Meta(
+            description="Instead of `subject`, `body` and `html`: a folder of the worker's `templates/`, or an object of S3 that has these "
+            "three, with a name that ends in `.json`."
+        ),
+    ] = UNSET
+    data: Annotated[
+        dict[str, Any] | UnsetType, Meta(description="Values of the template's variables; one that is missing is an error.")
+    ] = UNSET
+    attachments: Annotated[
+        list[Attachment], Meta(max_length=MOST_ATTACHMENTS, description="Files of S3 to send along, 15 MiB together at most.")
+    ] = []
     cc: Annotated[Addresses, Meta(description="Who gets a copy that everybody sees.")] = []
     bcc: Annotated[Addresses, Meta(description="Who gets a copy that nobody else sees.")] = []
     reply_to: Annotated[Addresses, Meta(description="Where answers go; without it to the sender.")] = []
+    unsubscribe_url: Annotated[
+        Annotated[str, Meta(max_length=900, pattern=_ONE_LINE)] | UnsetType,
+        Meta(
+            description="Where one POST ends the subscription (RFC 8058); https; a Jinja2 template when there is `data`.",
+        ),
+    ] = UNSET
+
+
+class Texts(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is read in a message; also what a template in S3 holds."""
+
+    subject: Subject = NO_SUBJECT
+    body: str = ""
+    html: str | UnsetType = UNSET
+    unsubscribe_url: str | UnsetType = UNSET
 
 
 _LATER: Final = {
@@ -51,39 +91,18 @@ _NEVER: Final = frozenset(
 def send_email(payload: SendEmail, ctx: Context) -> dict[str, Any]:
     """Sends one message through SES; returns its message id.
 
-    SES has no idempotency token. What it took is noted in a receipt, which a later attempt of the job finds; so a message goes out
-    twice only when SES's answer is lost, or the worker dies before the receipt is kept. The header `X-Jobline-Job` and the tag `job`
-    are the same then.
+    SES has no idempotency token. What it took is noted in a receipt (see `receipts`), which a later attempt of the job finds; the header
+    `X-Jobline-Job` and the tag `job` are the same in every attempt.
     """
-    if ctx.starts > 1 and (receipt := _receipt(ctx)) is not None:
-        return receipt
-    result = {"message_id": _send(payload, ctx)}
-    _keep_receipt(ctx, result)
-    return result
+    return once(ctx, lambda: {"message_id": _send(payload, ctx)})
 
 
 def _send(payload: SendEmail, ctx: Context) -> str:
     from botocore.exceptions import ClientError
 
-    to, cc, bcc, reply_to = (_list(addresses) for addresses in (payload.to, payload.cc, payload.bcc, payload.reply_to))
-    if len(to) + len(cc) + len(bcc) > MOST_RECIPIENTS:
-        raise NonRetryable(f"{len(to) + len(cc) + len(bcc)} recipients; a message has at most {MOST_RECIPIENTS}")
-    if broken := [address for address in (*to, *cc, *bcc, *reply_to) if "\n" in address or "\r" in address]:
-        raise NonRetryable(f"{broken[0]!r} is no address: it has a line break")
+    request = _request(payload, ctx)
     try:
-        answer = ctx.aws("sesv2").send_email(
-            FromEmailAddress=ctx.setting("SENDER"),
-            Destination={"ToAddresses": to, "CcAddresses": cc, "BccAddresses": bcc},
-            ReplyToAddresses=reply_to,
-            Content={
-                "Simple": {
-                    "Subject": {"Data": payload.subject, "Charset": "UTF-8"},
-                    "Body": _body(payload),
-                    "Headers": [{"Name": "X-Jobline-Job", "Value": ctx.idempotency_key}],
-                }
-            },
-            EmailTags=[{"Name": "job", "Value": ctx.idempotency_key}],
-        )
+        answer = ctx.aws("sesv2").send_email(**request)
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code in _NEVER:
@@ -95,41 +114,77 @@ def _send(payload: SendEmail, ctx: Context) -> str:
     return answer["MessageId"]
 
 
-def _body(payload: SendEmail) -> Any:
-    texts: dict[str, str] = {} if payload.html is UNSET else {"Html": payload.html}
-    if payload.body or not texts:
-        texts["Text"] = payload.body
-    return {kind: {"Data": text, "Charset": "UTF-8"} for kind, text in texts.items()}
+def _request(payload: SendEmail, ctx: Context) -> Any:
+    """What SES is told. Raises NonRetryable for what can be no message, whatever SES would make of it."""
+    to, cc, bcc, reply_to = (_list(addresses) for addresses in (payload.to, payload.cc, payload.bcc, payload.reply_to))
+    if len(to) + len(cc) + len(bcc) > MOST_RECIPIENTS:
+        raise NonRetryable(f"{len(to) + len(cc) + len(bcc)} recipients; a message has at most {MOST_RECIPIENTS}")
+    texts = texts_of(payload, ctx)
+    message: dict[str, Any] = {
+        "Subject": {"Data": texts.subject, "Charset": "UTF-8"},
+        "Body": _body(texts),
+        "Headers": [{"Name": "X-Jobline-Job", "Value": ctx.idempotency_key}, *_unsubscribe_headers(texts)],
+    }
+    if payload.attachments:
+        message["Attachments"] = read_attachments(payload.attachments, ctx)
+    return {
+        "FromEmailAddress": ctx.setting("SENDER"),
+        "Destination": {"ToAddresses": to, "CcAddresses": cc, "BccAddresses": bcc},
+        "ReplyToAddresses": reply_to,
+        "Content": {"Simple": message},
+        "EmailTags": [{"Name": "job", "Value": ctx.idempotency_key}],
+    }
+
+
+def texts_of(payload: SendEmail, ctx: Context) -> Texts:
+    """The message's texts, every variable filled in. Raises NonRetryable that names what is missing or wrong."""
+    data = {} if payload.data is UNSET else payload.data
+    said: dict[str, str] = {name: text for name in FILES if isinstance(text := getattr(payload, name), str)}
+    if payload.template is not UNSET:
+        if payload.subject != NO_SUBJECT or payload.body or payload.html is not UNSET:
+            raise NonRetryable("template is given together with subject, body or html: they are what the template says")
+        own = {"unsubscribe_url": said["unsubscribe_url"]} if "unsubscribe_url" in said else {}
+        said = _from_template(payload.template, data, ctx) | render(own, data)
+    elif payload.data is not UNSET:
+        said = render(said, data)
+    for name in ("subject", "unsubscribe_url"):
+        if UNFIT_FOR_A_HEADER.search(said.get(name, "")):
+            raise NonRetryable(f"{name} has a line break or another control character, once its variables are filled in")
+    return Texts(**said)
+
+
+def _from_template(name: str, data: dict[str, Any], ctx: Context) -> dict[str, str]:
+    if not name.endswith(".json"):
+        return render_folder(name, data)
+    place = place_of(name, ctx)
+    try:
+        template = msgspec.json.decode(read_object(ctx, place, most=LARGEST_TEMPLATE)[0], type=Texts)
+    except msgspec.MsgspecError as error:
+        raise NonRetryable(f"{place} is no template: {error}") from error
+    return render(msgspec.to_builtins(template), data)
+
+
+def _unsubscribe_headers(texts: Texts) -> list[dict[str, str]]:
+    if texts.unsubscribe_url is UNSET:
+        return []
+    if (
+        not texts.unsubscribe_url.startswith("https://")
+        or {" ", "<", ">"} & set(texts.unsubscribe_url)
+        or not texts.unsubscribe_url.isascii()
+    ):
+        raise NonRetryable(f"unsubscribe_url is no https URL: {texts.unsubscribe_url[:200]!r}")
+    return [
+        {"Name": "List-Unsubscribe", "Value": f"<{texts.unsubscribe_url}>"},
+        {"Name": "List-Unsubscribe-Post", "Value": "List-Unsubscribe=One-Click"},
+    ]
+
+
+def _body(texts: Texts) -> Any:
+    bodies: dict[str, str] = {} if texts.html is UNSET else {"Html": texts.html}
+    if texts.body or not bodies:
+        bodies["Text"] = texts.body
+    return {kind: {"Data": text, "Charset": "UTF-8"} for kind, text in bodies.items()}
 
 
 def _list(addresses: str | list[str]) -> list[str]:
-    return [addresses] if isinstance(addresses, str) else addresses
-
-
-def _receipt_key(ctx: Context) -> str:
-    return f"receipts/{ctx.idempotency_key}.json"
-
-
-def _receipt(ctx: Context) -> dict[str, Any] | None:
-    """What an earlier attempt sent, if it got as far as that."""
-    from botocore.exceptions import ClientError
-
-    try:
-        answer = ctx.aws("s3").get_object(Bucket=ctx.bucket, Key=_receipt_key(ctx))
-    except ClientError as error:
-        # S3 says "access denied" of a missing object to whoever may not list the bucket (GetObject, Amazon S3 API reference).
-        if error.response["Error"]["Code"] in ("NoSuchKey", "AccessDenied"):
-            return None
-        raise
-    receipt: dict[str, Any] = json.loads(answer["Body"].read())
-    return receipt
-
-
-def _keep_receipt(ctx: Context, result: dict[str, Any]) -> None:
-    """Notes what was sent. When that fails the message is out all the same, so the job goes on to its end."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        ctx.aws("s3").put_object(Bucket=ctx.bucket, Key=_receipt_key(ctx), Body=json.dumps(result).encode(), ContentType="application/json")
-    except (BotoCoreError, ClientError) as error:
-        ctx.logger.warning("no receipt of the message that was sent: %s", error)
+    return [header_address(address) for address in ([addresses] if isinstance(addresses, str) else addresses)]

@@ -79,7 +79,7 @@ def curl_lines() -> list[str]:
 
 def test_every_command_is_run_or_listed_with_the_reason_why_not() -> None:
     there = {line for block in blocks() if block.language == "sh" for line in block.text.splitlines() if words(line)}
-    run = {*commands("Try it", "Add a job"), *curl_lines()}
+    run = {*commands("Try it", "Add a job", "Operate it"), *curl_lines()}
     assert {" ".join(words(line)) for line in there - run} == set(NOT_RUN_HERE)
     assert {block.language for block in blocks()} == {"", "sh", "python"}, "a block in a language that no test here knows"
 
@@ -99,7 +99,7 @@ def test_the_commands_to_try_do_what_they_say(client: Client) -> None:
     of_done = dict.fromkeys(("status", "events", "why", "wait", "replay", "logs"), done)
     fit = of_done | {"retry": dead, "reschedule": later[0], "cancel": later[1]}
 
-    for line in commands("Try it"):
+    for line in commands("Try it", "Operate it"):
         verb = words(line)[1]
         assert AN_ID not in line or verb in fit, f"say which job is fit for {line}"
         ran = run_line(line.replace(AN_ID, fit.get(verb, AN_ID)), ROOT, JOBS_API_URL=client.url)

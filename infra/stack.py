@@ -109,7 +109,7 @@ class JoblineStack(Stack):
             allow_send(function, *direct)
 
         for name, worker in self.workers.items():
-            self.table.allow(worker, "GetItem", "PutItem", "UpdateItem", "PartiQLUpdate")
+            self.table.allow(worker, "GetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "PartiQLInsert")
             served = [queue for queue in definitions.queues.values() if queue.worker == name]
             allow_consume(worker, *(lane for queue in served for lane in self.queues[queue.name].lanes.values()))
             if name != OPERATIONS:  # which may delete any item, see below

@@ -59,8 +59,10 @@ def placed(error: InvalidRequest, number: int) -> InvalidRequest:
     return error
 
 
-def enqueue_many(enqueueing: Enqueueing, requests: Sequence[EnqueueRequest | InvalidRequest], *, op: str) -> list[Outcome]:
-    """What became of each request, in order. Raises nothing: an error of one is its outcome.
+def enqueue_many(
+    enqueueing: Enqueueing, requests: Sequence[EnqueueRequest | InvalidRequest], *, op: str, parent: Job | None = None
+) -> list[Outcome]:
+    """What became of each request, in order. Raises nothing: an error of one is its outcome. `parent` is the job whose handler asks.
 
     Jobs of an ordered queue take their places in the order of the requests, so one that AWS did not take keeps those behind it out too.
     """
@@ -73,7 +75,7 @@ def enqueue_many(enqueueing: Enqueueing, requests: Sequence[EnqueueRequest | Inv
             continue
         try:
             # Each has its own op: two with one key would else take each other for their own lost reply (R30).
-            prepared[number] = request, enqueueing.prepare(request, op=f"{op}/{number}")
+            prepared[number] = request, enqueueing.prepare(request, op=f"{op}/{number}", parent=parent)
         except InvalidRequest as error:
             outcomes[number] = placed(error, number)
     plain = [number for number in _firsts(prepared) if _is_plain(enqueueing, *prepared[number])]

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from jobline.bulk import enqueue_many
 from jobline.enqueueing import Enqueueing
-from jobline.errors import UnknownType
+from jobline.errors import InvalidRequest, UnknownType
 from jobline.job import Job
-from jobline.request import parse_request
+from jobline.request import EnqueueRequest, parse_request
 from jobline.strict_json import parse
 
 
@@ -26,12 +27,25 @@ class Children:
         `fields` is what `POST /jobs` takes besides queue and type. Without `queue`: the parent's, if that has the type, else the
         only queue that has it. Raises what the API would answer as an error.
         """
-        body = {"queue": queue or self._queue_of(type, parent.queue), "type": type, **fields}
-        text = json.dumps(body, allow_nan=False, ensure_ascii=False)
-        request = parse_request(parse(text.encode("utf-8", "surrogatepass")), key=f"{parent.id}{mark}")
-        # Without the request's hash: an attempt may say other things than the one before, and the mark alone says which child it is.
-        request = replace(request, hash="")
-        return self._enqueueing.enqueue(request, op=f"{parent.id}/{parent.token}", parent=parent).job.id
+        request = _request(parent, mark, {"queue": queue or self._queue_of(type, parent.queue), "type": type, **fields})
+        return self._enqueueing.enqueue(request, op=_op(parent), parent=parent).job.id
+
+    def enqueue_many(
+        self, parent: Job, type: str, queue: str | None, children: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, str | InvalidRequest]:
+        """For each mark the id of its child, or why there can be none; as `enqueue` for each, in as few calls of AWS as it can.
+
+        Raises what kept a child from being made now; the others are made all the same.
+        """
+        name = queue or self._queue_of(type, parent.queue)
+        requests = [_request_or_error(parent, mark, {"queue": name, "type": type, **fields}) for mark, fields in children.items()]
+        outcomes = enqueue_many(self._enqueueing, requests, op=_op(parent), parent=parent)
+        made: dict[str, str | InvalidRequest] = {}
+        for mark, outcome in zip(children, outcomes, strict=True):
+            if isinstance(outcome, Exception) and not isinstance(outcome, InvalidRequest):
+                raise outcome
+            made[mark] = outcome if isinstance(outcome, InvalidRequest) else outcome.job.id
+        return made
 
     def _queue_of(self, type: str, own: str) -> str:
         definitions, types = self._enqueueing.definitions, self._enqueueing.types
@@ -41,3 +55,21 @@ class Children:
         if len(names) != 1:
             raise UnknownType(f"type {type!r} can go to {', '.join(sorted(names)) or 'no queue'}: say queue=")
         return names[0]
+
+
+def _request(parent: Job, mark: str, body: Mapping[str, Any]) -> EnqueueRequest:
+    text = json.dumps(body, allow_nan=False, ensure_ascii=False)
+    request = parse_request(parse(text.encode("utf-8", "surrogatepass")), key=f"{parent.id}{mark}")
+    # Without the request's hash: an attempt may say other things than the one before, and the mark alone says which child it is.
+    return replace(request, hash="")
+
+
+def _request_or_error(parent: Job, mark: str, body: Mapping[str, Any]) -> EnqueueRequest | InvalidRequest:
+    try:
+        return _request(parent, mark, body)
+    except InvalidRequest as error:
+        return error
+
+
+def _op(parent: Job) -> str:
+    return f"{parent.id}/{parent.token}"

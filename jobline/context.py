@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar, overlo
 
 import msgspec
 
-from jobline.errors import InvalidSettings
+from jobline.errors import InvalidRequest, InvalidSettings
 from jobline.job import Job
 from jobline.redaction import Redactor
 from jobline.steering import Continue
@@ -62,6 +62,12 @@ class Children(Protocol):
 
     def enqueue(self, parent: Job, mark: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
         """The child's id; the same for the same parent and mark (`:` and a key, or `#` and a count), however often it is asked."""
+        ...
+
+    def enqueue_many(
+        self, parent: Job, type: str, queue: str | None, children: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, str | InvalidRequest]:
+        """For each mark the child's id, or why there can be none."""
         ...
 
 
@@ -229,6 +235,22 @@ class Context:
             mark = f":{key}"  # never taken for a count
         name = type if isinstance(type, str) else type.name
         return self.tools.children.enqueue(self.job, mark, name, queue, fields)
+
+    def enqueue_many(
+        self, type: str | JobType, children: Mapping[str, Mapping[str, Any]], *, queue: str | None = None
+    ) -> dict[str, str | InvalidRequest]:
+        """Enqueues many jobs of one type, 25 to a call of DynamoDB; answers each one's id, or why it can never be made, by its key.
+
+        `children` has for each key what `enqueue` takes besides: `payload`, `delay` and so on; `key` and `queue` mean what they mean there,
+        so however often this is repeated each child is made once. A few hundred at a time, with a checkpoint after them, can be repeated
+        cheaply. Raises what kept some of them from being made now (Unavailable); others may be made then, and are found the next time.
+        """
+        if self.tools.children is None:
+            raise InvalidSettings("this context cannot enqueue: it was made without children=")
+        name = type if isinstance(type, str) else type.name
+        marked = {f":{key}": {field: msgspec.to_builtins(value) for field, value in fields.items()} for key, fields in children.items()}
+        made = self.tools.children.enqueue_many(self.job, name, queue, marked)
+        return {mark[1:]: outcome for mark, outcome in made.items()}
 
     @property
     def cursor(self) -> Any:

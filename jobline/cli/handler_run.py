@@ -21,7 +21,7 @@ from jobline.attempt import Ending, Unstarted, attempt
 from jobline.cli import screen
 from jobline.context import Context, Toolbox
 from jobline.definitions import Definitions, Queue, Worker
-from jobline.errors import InvalidJob, JoblineError, UnknownType
+from jobline.errors import InvalidJob, InvalidRequest, JoblineError, UnknownType
 from jobline.job import Job, Status
 from jobline.job_type import JobType
 from jobline.registry import Registry
@@ -113,6 +113,11 @@ class ToldChildren:
         self.count += 1
         screen.note(f"would enqueue  {type}{f' on {queue}' if queue else ''} {json.dumps(dict(fields), default=str)}")
         return f"not-enqueued-{self.count}"
+
+    def enqueue_many(
+        self, parent: Job, type: str, queue: str | None, children: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, str | InvalidRequest]:
+        return {mark: self.enqueue(parent, mark, type, queue, fields) for mark, fields in children.items()}
 
 
 def make_context(found: Found, *, stage: str, bucket: str, client: Callable[[str], Any], attempt_number: int, seconds: float) -> Context:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from jobline.context import Children, Clock, Context, Toolbox
+from jobline.errors import InvalidRequest
 from jobline.job import Job, Status
 
 SOME_ID = "0197a000-0000-7000-8000-000000000001"
@@ -61,6 +62,11 @@ class RecordedChildren:
     def enqueue(self, parent: Job, mark: str, type: str, queue: str | None, fields: Mapping[str, Any]) -> str:
         self.enqueued.append(EnqueuedChild(mark[1:] if mark.startswith(":") else None, type, queue, fields))
         return f"child-{len(self.enqueued)}"
+
+    def enqueue_many(
+        self, parent: Job, type: str, queue: str | None, children: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, str | InvalidRequest]:
+        return {mark: self.enqueue(parent, mark, type, queue, fields) for mark, fields in children.items()}
 
 
 class GivenToolbox(Toolbox):

@@ -117,6 +117,52 @@ def test_a_key_of_the_handlers_own_is_never_taken_for_a_count() -> None:
     assert texts == ["child 1", "child 2", "key 1", "key 2", "key #1"]
 
 
+def test_many_children_at_once_are_each_made_once_however_often_that_is_repeated() -> None:
+    @job("parent", retry={"backoff": "immediate"})
+    def parent(payload: Any, ctx: Context) -> dict[str, Any]:
+        first, last = (0, 40) if ctx.attempt == 1 else (30, 70)
+        made = ctx.enqueue_many(note, {f"n-{n}": {"payload": Note(text=f"child {n}"), "priority": 2} for n in range(first, last)})
+        if ctx.attempt == 1:
+            raise ValueError("again")
+        return dict(made)
+
+    deployment = deploy(parent)
+    made = deployment.enqueue("parent", queue="first")
+    deployment.advance("1m")
+    result = deployment.result(made.id)
+    assert list(result) == [f"n-{n}" for n in range(30, 70)]
+    assert {key: deployment.result(child) for key, child in result.items()} == {f"n-{n}": f"child {n}" for n in range(30, 70)}
+    born = children(deployment, made)
+    assert len(born) == 70
+    assert {(child.status, child.queue, child.depth, child.priority) for child in born} == {(Status.DONE, "first", 1, 2)}
+
+
+def test_a_key_names_the_same_child_alone_and_among_many() -> None:
+    @job("parent")
+    def parent(payload: Any, ctx: Context) -> bool:
+        alone = ctx.enqueue(note, Note(text="x"), key="k")
+        return ctx.enqueue_many(note, {"k": {"payload": {"text": "y"}}}) == {"k": alone}
+
+    deployment = deploy(parent)
+    made = deployment.enqueue("parent", queue="first")
+    deployment.run_until_idle()
+    assert deployment.result(made.id) is True
+    assert len(children(deployment, made)) == 1
+
+
+def test_of_many_children_those_that_can_never_be_made_are_told_and_the_others_made() -> None:
+    @job("parent")
+    def parent(payload: Any, ctx: Context) -> list[str]:
+        made = ctx.enqueue_many("note", {"a": {"payload": {"text": "a"}}, "b": {"payload": {"txt": "b"}}, "c": {"dealy": 1}, "k" * 200: {}})
+        return [key[:1] for key, outcome in made.items() if isinstance(outcome, InvalidJob)]
+
+    deployment = deploy(parent)
+    made = deployment.enqueue("parent", queue="first")
+    deployment.run_until_idle()
+    assert deployment.result(made.id) == ["b", "c", "k"]
+    assert len(children(deployment, made)) == 1
+
+
 def test_a_chain_of_forty_jobs_works() -> None:
     deployment = deploy(chain)
     deployment.enqueue("chain", {"links": 39}, queue="first")

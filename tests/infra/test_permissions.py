@@ -83,8 +83,8 @@ def test_the_keys_that_may_be_deleted_are_those_of_bodies_of_that_kind(kind: Kin
         ("observer", {"GetItem", "PutItem", "DeleteItem"}),
         ("ticker", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
         ("dead_letters", {"GetItem", "UpdateItem"}),
-        ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "DeleteItem"}),
-        ("operations", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "DeleteItem"}),
+        ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "PartiQLInsert", "DeleteItem"}),
+        ("operations", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "PartiQLInsert", "DeleteItem"}),
     ],
 )
 def test_a_function_may_make_the_calls_to_the_table_that_its_code_makes_and_no_others(stage: str, function: str, calls: set[str]) -> None:

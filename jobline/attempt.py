@@ -12,6 +12,7 @@ import msgspec
 from jobline.context import Context
 from jobline.deadline import AttemptTimedOut, deadline
 from jobline.errors import InvalidJob, Unavailable, UnknownType
+from jobline.log import RUNNING_JOB
 from jobline.redaction import Redactor
 from jobline.registry import Registry
 from jobline.steering import LONGEST_WAIT, Cancel, Continue, NonRetryable, RetryAfter, Snooze
@@ -75,6 +76,7 @@ def attempt(registry: Registry, payload: Callable[[], str], context: Context, se
     No ending tells a secret that the context's redactor knows of when the attempt ends.
     """
     redactor = context.tools.redactor
+    running = RUNNING_JOB.set(context.id)
     try:
         with deadline(seconds):
             job_type = registry.get(context.type)
@@ -103,6 +105,8 @@ def attempt(registry: Registry, payload: Callable[[], str], context: Context, se
     except BaseException as error:  # `sys.exit` and the like end this job, not its neighbours
         cause: Cause = "exit" if isinstance(error, SystemExit) else "failed"
         return Failed(describe(error, redactor), cause=cause, retry_after=_backoff(registry, context, error))
+    finally:
+        RUNNING_JOB.reset(running)
 
 
 def _backoff(registry: Registry, context: Context, error: BaseException) -> float | None:

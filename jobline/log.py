@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from contextvars import ContextVar
+from typing import Any, Final, Protocol
+
+RUNNING_JOB: Final[ContextVar[str | None]] = ContextVar("RUNNING_JOB", default=None)
+"""The id of the job whose handler runs in this context: lines that the handler writes carry it."""
 
 
 class Log(Protocol):

@@ -12,6 +12,7 @@ from typing import Any, Final, TextIO
 
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 
+from jobline.log import RUNNING_JOB
 from jobline.redaction import Redactor
 from jobline.secret_fields import HIDDEN
 
@@ -119,7 +120,7 @@ class LineFormatter(LambdaPowertoolsFormatter):
         self._redactor = redactor
 
     def serialize(self, log: Any) -> str:
-        return log_line(log, self._redactor)
+        return log_line(_of_its_job(log), self._redactor)
 
     def format(self, record: logging.LogRecord) -> str:
         try:
@@ -183,7 +184,13 @@ class Printed(io.TextIOBase):
                     return _RISKY.sub(_escaped, redacted_line(line, self._redactor))
             except (ValueError, RecursionError):
                 pass
-        return log_line({"level": "INFO", "message": line, "printed": True}, self._redactor)
+        return log_line(_of_its_job({"level": "INFO", "message": line, "printed": True}), self._redactor)
+
+
+def _of_its_job(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields with the job whose handler is writing, if one is and nothing else is said."""
+    running = RUNNING_JOB.get()
+    return fields if running is None or "job" in fields else {**fields, "job": running}
 
 
 def _refuse(constant: str) -> Any:

@@ -16,8 +16,12 @@ from aws_lambda_powertools.logging.filters import SuppressFilter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jobline import Context, job
+from jobline.attempt import Failed, attempt
 from jobline.log_lines import LONGEST_LINE, Printed, RedactedFormatter, log_line
 from jobline.redaction import Redactor
+from jobline.registry import Registry
+from jobline.testing import make_context
 from jobline.wiring import make_log
 
 ROOT = Path(__file__).parents[2]
@@ -237,3 +241,24 @@ def test_a_line_that_is_too_long_keeps_its_level() -> None:
     line = log_line({"level": "ERROR", "message": ["x" * 8_000] * 100}, Redactor())
     assert json.loads(line)["level"] == "ERROR"
     assert len(line) < LONGEST_LINE
+
+
+def test_what_a_handler_writes_names_its_job_and_nothing_else_does(bench: Bench) -> None:
+    lines: list[dict[str, Any]] = []
+
+    @job("speak")
+    def speak(payload: Any, ctx: Context) -> None:
+        bench.log.info("from the handler")
+        lines.append(bench.line())
+        bench.log.info("about another", job="other")
+        lines.append(bench.line())
+        Printed(bench.out, Redactor()).write("printed\n")
+        lines.append(bench.line())
+        raise ValueError("and it ends badly")
+
+    context = make_context("speak")
+    ending = attempt(Registry([speak]), lambda: "null", context, 10)
+    bench.log.info("afterwards")
+
+    assert isinstance(ending, Failed)
+    assert [line.get("job") for line in [*lines, bench.line()]] == [context.id, "other", context.id, None]

@@ -62,6 +62,7 @@ HOST_ONLY: Final = frozenset(
         "local_checks",
         "local_fixes",
         "local_stack",
+        "local_stripe",
         "memory",
         "memory_deployment",
         "memory_items",

@@ -27,6 +27,8 @@ class StageSettings:
     """Whether table and bucket outlive the stack, and the table can be restored to any second of the last 35 days."""
     tls_only: bool
     """Whether resource policies refuse plain HTTP; the local AWS speaks nothing else."""
+    has_account: bool
+    """Whether the domains, certificates and networks that the files name are there; the local AWS has none of them."""
     architecture: lambda_.Architecture
     target: Target
     """The Python and the platform that wheels and byte code are for."""
@@ -49,6 +51,7 @@ def settings_for(stage: str) -> StageSettings:
             stage=stage,
             keeps_data=False,
             tls_only=False,
+            has_account=False,
             architecture=lambda_.Architecture.ARM_64 if arm else lambda_.Architecture.X86_64,
             target=Target(python=f"{sys.version_info.major}.{sys.version_info.minor}", platform=None),
         )
@@ -56,6 +59,7 @@ def settings_for(stage: str) -> StageSettings:
         stage=stage,
         keeps_data=True,
         tls_only=True,
+        has_account=True,
         architecture=lambda_.Architecture.ARM_64,
         target=Target(python=PYTHON_ON_AWS, platform=PLATFORM_ON_AWS),
     )

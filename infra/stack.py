@@ -21,9 +21,10 @@ from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
 from infra.constructs.minute import EveryMinute
 from infra.constructs.ready_policies import ReadyPolicies
 from infra.constructs.stream_reader import ObserverFeed, RelayFeed
+from infra.cost_tags import WORKER, stack_tags, tag
 from infra.settings import StageSettings
 from jobline import settings as names
-from jobline.definitions import OPERATIONS, Definitions, Worker
+from jobline.definitions import OPERATIONS, ApiFront, Definitions, Jwt, Vpc, Worker
 from jobline.errors import InvalidDefinitions
 
 ROOM_FOR_LANES: Final = 3400
@@ -37,9 +38,11 @@ class JoblineStack(Stack):
         self, scope: Construct, construct_id: str, *, settings: StageSettings, definitions: Definitions, code: Callable[[str], lambda_.Code]
     ) -> None:
         """`code(name)` is the asset of `functions/<name>`."""
-        super().__init__(scope, construct_id, description=f"Jobline, a job queue: stage {settings.stage}")
+        described = f"Jobline, a job queue: stage {settings.stage}"
+        super().__init__(scope, construct_id, description=described, tags=stack_tags(definitions))
         self._settings = settings
         self._code = code
+        self._log_days = definitions.log_days
 
         kms_key = definitions.encryption.kms_key
         self.customer_key = CustomerKey(self, "CustomerKey", kms_key=kms_key, settings=settings) if kms_key else None
@@ -60,7 +63,8 @@ class JoblineStack(Stack):
         self.pausable = {name: queue for name, queue in self.queues.items() if not definitions.queues[name].internal}
 
         access = definitions.access
-        http = HttpApi(self, "Http", api=self.api, key=self._key, open_health=access.open_health)
+        front = definitions.api
+        http = self._door("Http", front=front, domain=front.domain, open_health=access.open_health)
         ReadyPolicies(self, "Access", http_api=http.http_api)
         RelayFeed(self, "RelayFeed", relay=self.relay, table=self.table, set_aside=self.set_aside)
         ObserverFeed(self, "ObserverFeed", observer=self.observer, table=self.table)
@@ -72,11 +76,11 @@ class JoblineStack(Stack):
         if self.customer_key:
             self._grant_key(self.customer_key)
 
-        CfnOutput(self, "ApiUrl", value=http.http_api.api_endpoint, description="Where clients send signed requests")
+        CfnOutput(self, "ApiUrl", value=http.url, description="Where clients send signed requests")
         if access.jwt:
             # A door of its own, since a route has one authorizer: whoever signs is let in as before (docs/decisions).
-            tokens = HttpApi(self, "Tokens", api=self.api, key=self._key, jwt=access.jwt, open_health=access.open_health)
-            CfnOutput(self, "TokenApiUrl", value=tokens.http_api.api_endpoint, description="Where clients send requests with a token")
+            tokens = self._door("Tokens", front=front, domain=front.token_domain, jwt=access.jwt, open_health=access.open_health)
+            CfnOutput(self, "TokenApiUrl", value=tokens.url, description="Where clients send requests with a token")
         CfnOutput(self, "TableName", value=self.table.table.table_name, description="The table of records")
         CfnOutput(self, "BucketName", value=self.bodies.bucket.bucket_name, description="The bucket for large bodies")
 
@@ -149,6 +153,8 @@ class JoblineStack(Stack):
         if worker.secrets:
             secrets = sorted(worker.secrets.values())
             function.allow(iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=secrets))
+        if self._network(worker):
+            function.allow_network()
 
     def _queues(self, definitions: Definitions) -> Mapping[str, JobQueue]:
         scope = Construct(self, "Queues")
@@ -180,8 +186,29 @@ class JoblineStack(Stack):
         acknowledge(queue, reasons if self._key else reasons | {"CKV_AWS_27": NO_KEY})
         return queue
 
+    def _door(self, construct_id: str, *, front: ApiFront, domain: str | None, jwt: Jwt | None = None, open_health: bool) -> HttpApi:
+        return HttpApi(
+            self,
+            construct_id,
+            api=self.api,
+            key=self._key,
+            log_days=self._log_days,
+            front=front,
+            domain=domain if self._settings.has_account else None,
+            jwt=jwt,
+            open_health=open_health,
+        )
+
     def _function(
-        self, name: str, *, timeout: int, bucket: bool = False, memory: int = 512, may_loop: bool = False, **environment: str
+        self,
+        name: str,
+        *,
+        timeout: int,
+        bucket: bool = False,
+        memory: int = 512,
+        may_loop: bool = False,
+        vpc: Vpc | None = None,
+        **environment: str,
     ) -> JobFunction:
         told = {names.TABLE: self.table.table.table_name, **environment}
         if bucket:
@@ -196,13 +223,28 @@ class JoblineStack(Stack):
             timeout=Duration.seconds(timeout),
             memory=memory,
             key=self._key,
+            log_days=self._log_days,
             may_loop=may_loop,
+            vpc=vpc,
         )
+
+    def _network(self, worker: Worker) -> Vpc | None:
+        return worker.vpc if self._settings.has_account else None
 
     def _worker(self, worker: Worker, *, may_loop: bool) -> JobFunction:
         """`may_loop`: jobs of this worker may enqueue jobs for it through SQS directly; their depth is limited by ourselves."""
         environment = {**worker.environment, names.WORKER: worker.name}
-        return self._function(worker.name, timeout=worker.timeout, bucket=True, memory=worker.memory, may_loop=may_loop, **environment)
+        function = self._function(
+            worker.name,
+            timeout=worker.timeout,
+            bucket=True,
+            memory=worker.memory,
+            may_loop=may_loop,
+            vpc=self._network(worker),
+            **environment,
+        )
+        tag(function, WORKER, worker.name)
+        return function
 
     def _tell_queues(self) -> None:
         """Tells functions where queues are: the address that all queue URLs begin with, and the names of the lanes that they send into."""

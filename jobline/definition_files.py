@@ -7,6 +7,7 @@ file's values for one stage, table by table.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from jobline.definitions import (
     NEW_KEY,
     OPERATIONS,
     ApiAccess,
+    ApiFront,
     Definitions,
     Encryption,
     Jwt,
@@ -24,8 +26,10 @@ from jobline.definitions import (
     Permission,
     Queue,
     SecretArn,
+    Vpc,
     Worker,
 )
+from jobline.deployment_tables import LOG_KEYS, api_front, log_days, tags, vpc
 from jobline.errors import InvalidDefinitions
 from jobline.retry import RetryPolicy
 from jobline.toml_file import Table, TomlFile, laid_over, near
@@ -34,11 +38,12 @@ QUEUES_FILE: Final = "queues.toml"
 OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", OPERATIONS})
 """Folders under `functions/` that no queue of an adopter's may name."""
 
+_TABLES: Final = ("queues", "retention", "encryption", "access", "api", "logs", "tags")
 _QUEUE_KEYS: Final = (
     *("worker", "concurrency", "batch_size", "threads", "lanes", "ordered", "low_latency"),
     *("max_attempts", "retry", "timeout", "stages", "retention"),
 )
-_WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissions")
+_WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissions", "vpc")
 _OPERATIONS_QUEUE: Final[Table] = {
     "name": OPERATIONS,
     "worker": OPERATIONS,
@@ -48,6 +53,20 @@ _OPERATIONS_QUEUE: Final[Table] = {
     "max_attempts": 5,
 }
 _RETENTION_FIELDS: Final = {"done": "retention_done_seconds", "others": "retention_seconds"}
+KNOWN_KEYS: Final[Mapping[str, Mapping[str, Collection[str]]]] = {
+    "queues.toml": {
+        "queues.NAME": _QUEUE_KEYS,
+        "queues.NAME.retry": RetryPolicy.__struct_fields__,
+        "retention": tuple(_RETENTION_FIELDS),
+        "encryption": Encryption.__struct_fields__,
+        "access": ApiAccess.__struct_fields__,
+        "access.jwt": Jwt.__struct_fields__,
+        "api": ApiFront.__struct_fields__,
+        "logs": LOG_KEYS,
+    },
+    "worker.toml": {"": _WORKER_KEYS, "permissions": Permission.__struct_fields__, "vpc": Vpc.__struct_fields__},
+}
+"""Every key by file and table, as docs/settings.md lists them; in `tags`, `environment` and `secrets` the names are the adopter's."""
 _QUEUE_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _WORKER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _KEY_ARN: Final = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
@@ -83,7 +102,7 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
     table = _for_stage(file, document, stage)
     if stage in document.get("stages", {}):
         file = TomlFile(file.root, file.name, f" (with [stages.{stage}])")
-    file.know(table, ("queues", "retention", "encryption", "access"), "")
+    file.know(table, _TABLES, "")
     access = _access(file, table, stage)
     retention = _retention(file, table, "")
     encryption = _encryption(file, table)
@@ -97,8 +116,9 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
         _check_timeout(file, queue, workers[queue.worker])
     workers[OPERATIONS] = Worker(name=OPERATIONS, memory=256, timeout=LONGEST_FUNCTION_TIMEOUT)
     queues[OPERATIONS] = file.convert(_OPERATIONS_QUEUE | retention, Queue, f"queues.{OPERATIONS}")
+    deployment = {"api": api_front(file, table, access), "tags": tags(file, table), "log_days": log_days(file, table)}
     fields = {"stage": stage, "queues": queues, "workers": workers, "encryption": encryption, "access": access}
-    return file.convert(fields | retention, Definitions, "")
+    return file.convert(fields | retention | deployment, Definitions, "")
 
 
 def _access(file: TomlFile, table: Table, stage: str) -> ApiAccess:
@@ -175,7 +195,7 @@ def _worker(file: TomlFile, queue: Queue, stage: str) -> Worker:
     for index, permission in enumerate(own.array(table, "permissions")):
         if isinstance(permission, dict):
             own.know(permission, Permission.__struct_fields__, f"permissions[{index}]")
-    return own.convert(table | {"name": name}, Worker, "")
+    return own.convert(table | {"name": name, "vpc": vpc(own, table)}, Worker, "")
 
 
 def _check_timeout(file: TomlFile, queue: Queue, worker: Worker) -> None:

@@ -32,6 +32,8 @@ FUNCTION_HEADROOM: Final = 30
 """Seconds of a worker's timeout that no job may use: what is left for the claim, the finish and the lease's margin."""
 NEW_KEY: Final = "create"
 """The KMS key that is made with the stack."""
+LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+"""For how many days CloudWatch keeps log lines: these, and no other number (PutRetentionPolicy, CloudWatch Logs API reference)."""
 OPERATIONS: Final = "operations"
 """The internal queue and the worker that serves it: work on many jobs at once. Every deployment has both; no file defines them."""
 WEEK: Final = 7 * 24 * 3600
@@ -114,6 +116,17 @@ class Queue(_Strict, frozen=True):
         return {"normal": self.concurrency} if self.lane_names == ONE_LANE else lane_shares(self.concurrency)
 
 
+class Vpc(_Strict, frozen=True):
+    """Where in a network of the adopter's a worker's handlers run."""
+
+    subnets: Annotated[tuple[Annotated[str, Meta(pattern=r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$")], ...], Meta(min_length=1, max_length=16)]
+    """Private subnets, in several zones if one may fail."""
+    security_groups: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^sg-([0-9a-f]{8}|[0-9a-f]{17})$")], ...], Meta(min_length=1, max_length=5)
+    ]
+    """What they may connect to. (The most of both: VpcConfig, AWS Lambda API reference.)"""
+
+
 class Worker(_Strict, frozen=True):
     """One worker: a folder under `functions/` that becomes one Lambda function."""
 
@@ -127,6 +140,8 @@ class Worker(_Strict, frozen=True):
     secrets: dict[str, SecretArn] = {}
     """Secrets Manager ARN by the name that handlers give to `ctx.secret(name)`."""
     permissions: tuple[Permission, ...] = ()
+    vpc: Vpc | None = None
+    """`None`: it runs in no network of the adopter's, and reaches the internet."""
 
     @property
     def longest_job(self) -> int:
@@ -158,6 +173,23 @@ class ApiAccess(_Strict, frozen=True):
     """Whether anybody may call `GET /health`."""
 
 
+class ApiFront(_Strict, frozen=True):
+    """How fast the API may be called, and under which names."""
+
+    requests_per_second: Annotated[int, Meta(ge=1)] = 500
+    """What the API takes in the long run; more is refused with 429."""
+    burst: Annotated[int, Meta(ge=1)] = 1000
+    """How many requests it takes at once."""
+    domain: str | None = None
+    """A host name of the adopter's for requests that are signed."""
+    token_domain: str | None = None
+    """A host name for requests that carry a token."""
+    certificate: str | None = None
+    """The ARN of the ACM certificate of these names, in the stack's region."""
+    only_domain: bool = False
+    """Whether the names that API Gateway gives answer no more."""
+
+
 class Definitions(_Strict, frozen=True):
     """Everything that the definition files say for one stage."""
 
@@ -170,6 +202,11 @@ class Definitions(_Strict, frozen=True):
     """What queues get that say nothing, and records whose queue is no longer defined."""
     encryption: Encryption = Encryption()
     access: ApiAccess = ApiAccess()
+    api: ApiFront = ApiFront()
+    tags: dict[str, str] = {}
+    """What the adopter's own tags say of every resource."""
+    log_days: int = 30
+    """For how many days log lines are kept; one of `LOG_DAYS`."""
 
     @classmethod
     def load(cls, root: Path, stage: str) -> Definitions:

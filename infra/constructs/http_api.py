@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from aws_cdk import ArnFormat, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, CfnOutput, Stack
 from aws_cdk import aws_apigatewayv2 as apigateway
+from aws_cdk import aws_certificatemanager as acm
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from aws_cdk.aws_apigatewayv2_authorizers import HttpIamAuthorizer, HttpJwtAuthorizer
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from constructs import Construct
 
 from infra.access import HEALTH, Access, scopes
 from infra.acknowledgements import acknowledge
-from infra.constructs.job_function import NO_KEY, JobFunction
+from infra.constructs.job_function import JobFunction, make_log
 from jobline.api_routes import ROUTES
-from jobline.definitions import Jwt
+from jobline.definitions import ApiFront, Jwt
 
-REQUESTS_PER_SECOND: Final = 500
-BURST: Final = 1000
 ACCESS_LOG: Final = {
     "request_id": "$context.requestId",
     "caller": "$context.identity.userArn",
@@ -43,14 +41,20 @@ class HttpApi(Construct):
         *,
         api: JobFunction,
         key: kms.IKey | None,
+        log_days: int,
+        front: ApiFront,
+        domain: str | None,
         jwt: Jwt | None = None,
         open_health: bool = False,
     ) -> None:
         """`key` encrypts the access log; without one CloudWatch's own key does. `jwt` is whose tokens are let in, by their scopes; without
-        it IAM decides. `open_health`: anybody may call `GET /health`.
+        it IAM decides. `open_health`: anybody may call `GET /health`. `front` says how fast, and whether `domain`, a name that the
+        certificate is of, is the only one.
         """
         super().__init__(scope, construct_id)
         self._takes_tokens = jwt is not None
+        self._front = front
+        only_domain = domain is not None and front.only_domain
         integration = HttpLambdaIntegration(
             "Integration",
             api.function,
@@ -63,6 +67,7 @@ class HttpApi(Construct):
             "Api",
             description="Jobline: enqueue jobs and see what became of them",
             create_default_stage=False,
+            disable_execute_api_endpoint=only_domain or None,
             default_authorizer=HttpJwtAuthorizer("Jwt", jwt.issuer, jwt_audience=list(jwt.audience)) if jwt else HttpIamAuthorizer(),
             # Whatever else is asked reaches the function too (`$default`), which says what is wrong with it. It might read a path
             # more generously than the gateway does, so a token must be good for everything there; IAM asks about the path itself.
@@ -81,23 +86,44 @@ class HttpApi(Construct):
             if is_open:
                 asked_for = "[access] open_health in queues.toml lets anybody ask whether the API lives; it tells nothing more."
                 acknowledge(added[0], {"AwsSolutions-APIG4": asked_for})
-        self._stage(key)
+        stage = self._stage(key, log_days)
+        if domain:
+            self._name(domain, stage)
+        self.url = f"https://{domain}" if only_domain else self.http_api.api_endpoint
+        """Where clients find it: a domain only if nothing else answers, since it needs a DNS record that the stack does not make."""
 
     def _scopes(self, needed: Access) -> list[str] | None:
         return scopes(needed) if self._takes_tokens else None
 
-    def _stage(self, key: kms.IKey | None) -> None:
-        log = logs.LogGroup(
-            self, "AccessLog", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY, encryption_key=key
+    def _name(self, domain: str, stage: apigateway.HttpStage) -> None:
+        """Lets the API be called by that name too, and tells what its DNS record must point at."""
+        assert self._front.certificate
+        name = apigateway.DomainName(
+            self,
+            "Domain",
+            domain_name=domain,
+            certificate=acm.Certificate.from_certificate_arn(self, "Certificate", self._front.certificate),
+            endpoint_type=apigateway.EndpointType.REGIONAL,
+            security_policy=apigateway.SecurityPolicy.TLS_1_2,
         )
-        acknowledge(log, {} if key else {"CKV_AWS_158": NO_KEY})
+        mapping = apigateway.ApiMapping(self, "Mapping", api=self.http_api, domain_name=name, stage=stage)
+        mapping.node.add_dependency(stage)
+        stack, kind = Stack.of(self), "Token" if self._takes_tokens else ""
+        CfnOutput(stack, f"{kind}DomainUrl", value=f"https://{domain}", description="By your own name, once its DNS record is there")
+        target = f"What the DNS record of {domain} points at (CNAME, or an alias in Route 53)"
+        CfnOutput(stack, f"{kind}DomainTarget", value=name.regional_domain_name, description=target)
+        zone = f"The hosted zone of {kind}DomainTarget, for an alias"
+        CfnOutput(stack, f"{kind}DomainTargetZone", value=name.regional_hosted_zone_id, description=zone)
+
+    def _stage(self, key: kms.IKey | None, log_days: int) -> apigateway.HttpStage:
+        log = make_log(self, "AccessLog", days=log_days, key=key)
         stage = apigateway.HttpStage(
             self,
             "Stage",
             http_api=self.http_api,
             stage_name="$default",
             auto_deploy=True,
-            throttle=apigateway.ThrottleSettings(rate_limit=REQUESTS_PER_SECOND, burst_limit=BURST),
+            throttle=apigateway.ThrottleSettings(rate_limit=self._front.requests_per_second, burst_limit=self._front.burst),
         )
         resource = stage.node.default_child
         assert isinstance(resource, apigateway.CfnStage)
@@ -108,3 +134,4 @@ class HttpApi(Construct):
         resource.access_log_settings = apigateway.CfnStage.AccessLogSettingsProperty(
             destination_arn=arn, format=json.dumps(ACCESS_LOG, separators=(",", ":"))
         )
+        return stage

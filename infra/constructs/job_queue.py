@@ -14,6 +14,7 @@ from constructs import Construct
 
 from infra.acknowledgements import acknowledge
 from infra.constructs.job_function import NO_KEY, JobFunction
+from infra.cost_tags import QUEUE, tag
 from infra.settings import StageSettings
 from jobline.definitions import Lane, Queue
 
@@ -54,6 +55,7 @@ class JobQueue(Construct):
         self._settings = settings
         self._queue = queue
         self._key = key
+        tag(self, QUEUE, queue.name)
         self.dead_letters = None if queue.ordered else self._sqs_queue("dead", hidden_for=dead_letters.timeout)
         if self.dead_letters:
             acknowledge(

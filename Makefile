@@ -23,8 +23,8 @@ RUN := .venv/bin/python
 help: ## Print these targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
-demo: .venv/.installed .ministack/.installed ## Local AWS, real deploy, real jobs, their results; then everything is stopped
-	@$(RUN) -m jobline.demo
+demo: .venv/.installed .ministack/.installed ## Local AWS, real deploy, real jobs (ONLY=TYPE: of that type), their results; then everything is stopped
+	@$(RUN) -m jobline.demo $(ONLY)
 
 dev: .venv/.installed .ministack/.installed ## The same stack left running, redeployed when a file changes; Ctrl-C stops it
 	@$(RUN) -m jobline.dev

@@ -1,5 +1,7 @@
 """`make demo`: a local AWS, the real stack deployed into it, real jobs of every kind, what came of them; then everything is stopped.
 
+`make demo ONLY=image_resize` (or several types, with commas) runs the jobs of these types alone.
+
 Exit code 0 when every job came to the end that it should; 1 when one did not, or when something could not start.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -16,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from jobline.connection import Connection
-from jobline.demo_jobs import PHOTO_KEY, Json, NotAsExpected, Progress, acts, expect, photo, receiver
+from jobline.demo_jobs import PHOTO_KEY, Act, Json, NotAsExpected, Progress, acts, expect, photo, receiver
 from jobline.errors import JoblineError
 from jobline.local_aws import ROOT, LocalAws, LocalAwsError, configured_port, stop_cleanly_when_told
 from jobline.local_stack import LocalStack
@@ -26,8 +29,8 @@ SECONDS_BETWEEN_LOOKS: Final = 0.1
 COLOURS: Final = {"done": "green", "dead": "red", "failed": "yellow", "running": "cyan", "cancelled": "magenta", "expired": "magenta"}
 
 
-def main() -> int:
-    """The whole demo; the exit code."""
+def main(only: Sequence[str] = ()) -> int:
+    """The whole demo, or the jobs of these types; the exit code."""
     stop_cleanly_when_told()
     console = Console(highlight=False)
     began = time.monotonic()
@@ -36,7 +39,7 @@ def main() -> int:
             stack = LocalStack(aws)
             console.print(f"A local AWS listens on {aws.endpoint_url} (ministack, in memory)")
             set_up(stack, console)
-            run(stack, console)
+            run(stack, console, only)
     except (JoblineError, LocalAwsError, NotAsExpected) as error:
         console.print(f"[red]{error}[/]", markup=True)
         return 1
@@ -58,7 +61,7 @@ def set_up(stack: LocalStack, console: Console) -> None:
     console.print(f"{len(resources)} resources; the API is {stack.deployment().api_url}\n", soft_wrap=True)
 
 
-def run(stack: LocalStack, console: Console) -> None:
+def run(stack: LocalStack, console: Console, only: Sequence[str] = ()) -> None:
     """Enqueues the jobs, watches them to their end and checks each. Raises NotAsExpected."""
     s3, bucket = stack.client("s3"), stack.outputs()["BucketName"]
     s3.put_object(Bucket=bucket, Key=PHOTO_KEY, Body=photo())
@@ -68,12 +71,20 @@ def run(stack: LocalStack, console: Console) -> None:
 
     with receiver() as deliveries, Connection.find(api_url=stack.deployment().api_url) as api:
         watched = []
-        for act in acts(read_object, deliveries):
+        for act in chosen(acts(read_object, deliveries), only):
             job = api.request("POST", "/jobs", json=act.request).body
             watched.append(Progress(act, job["id"], job))
         watch(watched, api, console)
         results = [check(progress) for progress in watched]
     console.print(summary(watched, results))
+
+
+def chosen(all_acts: Sequence[Act], only: Sequence[str]) -> list[Act]:
+    """The acts of these types, or all when none is named. Raises NotAsExpected for a type that the demo has no job of."""
+    there = {act.request["type"] for act in all_acts}
+    unknown = [name for name in only if name not in there]
+    expect(not unknown, f"The demo has no job of type {', '.join(unknown)}; it has {', '.join(sorted(there))}.")
+    return [act for act in all_acts if not only or act.request["type"] in only]
 
 
 def watch(watched: list[Progress], api: Connection, console: Console) -> None:
@@ -155,4 +166,4 @@ def unfinished(watched: list[Progress]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main([name for name in ",".join(sys.argv[1:]).replace(" ", "").split(",") if name]))

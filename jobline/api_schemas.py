@@ -80,9 +80,11 @@ def _answer(properties: Mapping[str, Schema], description: str, *, optional: tup
     return {"type": "object", "description": description, "properties": dict(properties), "required": required}
 
 
-def _duration(description: str, most_seconds: float) -> Schema:
+def _duration(description: str, most_seconds: float, *, whole: bool = False) -> Schema:
+    """`whole`: of whole seconds, one at least."""
     text = {"type": "string", "pattern": DURATION, "maxLength": LONGEST_TEXT}
-    return {"description": description, "anyOf": [{"type": "number", "minimum": 0, "maximum": most_seconds}, text]}
+    least: Schema = {"type": "integer", "minimum": 1} if whole else {"type": "number", "minimum": 0}
+    return {"description": description, "anyOf": [least | {"maximum": most_seconds}, text]}
 
 
 def _object(description: str, properties: Mapping[str, Schema]) -> Schema:
@@ -94,6 +96,12 @@ def _not_both(one: str, other: str) -> Schema:
     """Not both of two fields, unless one is null."""
     given = {name: {"not": {"type": "null"}} for name in (one, other)}
     return {"not": {"required": [one, other], "properties": given}}
+
+
+def _when(field: str, value: str, *, needs: str) -> Schema:
+    """A field that is needed when another one has this value."""
+    needed = {"required": [needs], "properties": {needs: {"not": {"type": "null"}}}}
+    return {"if": {"required": [field], "properties": {field: {"const": value}}}, "then": needed}
 
 
 _NAMED: Final = "A lower-case letter and at most 63 of a-z 0-9 _ -."
@@ -112,7 +120,7 @@ _PAYLOAD_FIELD: Final = _text("A name, or a JSON pointer (RFC 6901), of a field 
 _UNIQUE: Final[dict[str, Schema]] = {
     "key": _text("A key of your choice.", pattern=KEY),
     "keys": _list(_PAYLOAD_FIELD, "Fields of the payload that make the key.", minItems=1, maxItems=fields.MOST_UNIQUE_KEYS),
-    "for": _duration("How long the lock holds at most; needed with `until` `ttl`. Whole seconds.", _DAYS),
+    "for": _duration("How long the lock holds at most; needed with `until` `ttl`. Whole seconds, at least 1.", _DAYS, whole=True),
     "until": _text("Until the job is first started, until it is over (the default), or until the time is over.", enum=list(locks.UNTIL)),
     "on_conflict": _text("What a request gets whose key is held: the holder, its place, or a 409.", enum=list(locks.ON_CONFLICT)),
 }
@@ -136,10 +144,10 @@ _ENQUEUE: Final[dict[str, Schema]] = {
         "properties": {n: _or_null(e) for n, e in _RETRY.items()},
     }
     | {"additionalProperties": False},
-    "timeout": _duration("An attempt is stopped after so long. Whole seconds, at least 1.", fields.LONGEST_TIMEOUT.total_seconds()),
-    "expires_in": _duration(
-        "It expires when it has not started by then. Whole seconds, at least 1.", fields.LONGEST_EXPIRY.total_seconds()
+    "timeout": _duration(
+        "An attempt is stopped after so long. Whole seconds, at least 1.", fields.LONGEST_TIMEOUT.total_seconds(), whole=True
     ),
+    "expires_in": _duration("It expires when it has not started by then. Whole seconds, at least 1.", _DAYS, whole=True),
     "idempotency_key": _text("The same key in the same queue names the same job; the Idempotency-Key header says the same.", pattern=KEY),
     "group": _text("Whose job it is: no group keeps the others waiting.", pattern=KEY),
     "ordering_key": _text("Ordered queues only: jobs of one key run one after the other.", pattern=KEY),
@@ -151,7 +159,8 @@ _ENQUEUE: Final[dict[str, Schema]] = {
         "description": "Keeps a second job from being made while this one is about.",
         "additionalProperties": False,
     }
-    | {"properties": {name: _or_null(each) for name, each in _UNIQUE.items()}},
+    | {"properties": {name: _or_null(each) for name, each in _UNIQUE.items()}}
+    | {"allOf": [_not_both("key", "keys"), _when("until", "ttl", needs="for")]},
 }
 _EXCLUSIVE: Final = {"allOf": [_not_both("payload", "payload_ref"), _not_both("delay", "scheduled_at")]}
 _STATUSES: Final = sorted(status.value for status in Status)

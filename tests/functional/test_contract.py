@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobline.memory_items import MemoryBucket, MemoryItems
+from jobline.payloads import Bodies
+from tests.api import Client
 from tests.http_api import http_api
 from tests.schemathesis_run import findings, narrowed
 
 
 @pytest.mark.slow
-def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
-    # The memory store has no S3 to upload to.
-    with http_api() as api:
-        document = narrowed("emails", "send_sms")
-        found = findings(api.url, document, tmp_path, examples=8, phases="examples,coverage", seconds=200, exclude="^start_upload")
+@pytest.mark.parametrize(("phases", "examples"), [("coverage", 1), ("fuzzing", 15), ("stateful", 20)])
+def test_schemathesis_finds_nothing(phases: str, examples: int, tmp_path: Path) -> None:
+    items: Any = MemoryItems()
+    bucket: Any = MemoryBucket()
+    with http_api(Client(bodies=Bodies(items, "jobs", lambda: bucket, "bodies"))) as api:
+        document = narrowed("emails", "send_sms", longest=60)
+        found = findings(api.url, document, tmp_path, queue="emails", examples=examples, phases=phases, seconds=200)
     assert not found, found

@@ -99,6 +99,8 @@ def test_the_tools_are_told_in_their_own_ways(folder: Path) -> None:
 def test_the_gates_look_at_every_option_of_the_deployment() -> None:
     every = configurations(ROOT)["every-option"]
     assert every.encryption.kms_key
+    assert every.access.jwt and every.api.only_domain and every.api.token_domain and every.tags
+    assert all(worker.vpc for name, worker in every.workers.items() if name != "operations")
     assert {(queue.ordered, queue.low_latency) for queue in every.queues.values()} == {(True, False), (False, True)}
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from jobline import api_errors, errors
 from jobline.api_errors import NotAllowed, NotConfigured, NotJobline, ServerError, TooManyRequests, error_of
-from jobline.connection import Connection, Keys
+from jobline.connection import Connection, Keys, sign
 from jobline.local_aws import free_port
 from jobline.problems import is_mapped, problem
+from tests.http_api import Received, signature_is_right
 
 AWS_URL = "https://abc123.execute-api.eu-central-1.amazonaws.com"
 LOCAL_URL = "http://localhost:4566/_aws/execute-api/abc123"
@@ -72,6 +73,15 @@ def test_the_region_is_that_of_the_host(tmp_path: Path) -> None:
     assert Connection.find(api_url=LOCAL_URL, environment=environment).region == "eu-west-1"
     with pytest.raises(NotConfigured, match="AWS_REGION"):
         Connection.find(api_url="https://jobs.example.com", environment={})
+
+
+def test_a_request_to_a_domain_of_the_adopters_is_signed_for_that_host_and_the_region_that_was_said() -> None:
+    connection = Connection.find(api_url="https://jobs.example.com", environment={"AWS_REGION": "eu-north-1"})
+    signed = sign("GET", f"{connection.api_url}/jobs/1", b"", {}, region=connection.region, keys=Keys("AKID", "secret"))
+    headers = {name.lower(): value for name, value in signed.items()}
+    for host, right in (("jobs.example.com", True), ("abc123.execute-api.eu-north-1.amazonaws.com", False)):
+        request = Received("GET", "/jobs/1", headers | {"host": host}, b"")
+        assert signature_is_right(request, access_key="AKID", secret="secret", region="eu-north-1") is right
 
 
 def test_without_credentials_the_error_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ HOST_ONLY: Final = frozenset(
         "flows",
         "local_aws",
         "local_checks",
+        "local_crm",
         "local_fixes",
         "local_stack",
         "local_stripe",

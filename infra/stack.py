@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -151,7 +152,7 @@ class JoblineStack(Stack):
             statement = iam.PolicyStatement(actions=list(permission.actions), resources=resources)
             function.allow(statement, patterns_because=permission.reason)
         if worker.secrets:
-            secrets = sorted(worker.secrets.values())
+            secrets = sorted(_whole(arn) for arn in worker.secrets.values())
             function.allow(iam.PolicyStatement(actions=["secretsmanager:GetSecretValue"], resources=secrets))
         if self._network(worker):
             function.allow_network()
@@ -286,3 +287,12 @@ class JoblineStack(Stack):
         resource = construct.node.default_child
         assert isinstance(resource, CfnElement)
         return self.get_logical_id(resource)
+
+
+def _whole(arn: str) -> str:
+    """The secret's ARN as a policy has to have it: with the six characters that Secrets Manager adds, whatever they are.
+
+    A secret may be asked for without them; IAM compares whole ARNs
+    (https://docs.aws.amazon.com/secretsmanager/latest/userguide/auth-and-access_iam-policies.html).
+    """
+    return arn if re.search(r"-[A-Za-z0-9]{6}$", arn) else f"{arn}-??????"

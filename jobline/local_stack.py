@@ -19,6 +19,7 @@ from botocore.config import Config
 
 from jobline.definitions import Definitions
 from jobline.local_aws import ACCOUNT, REGION, ROOT, SECRET, LocalAws, LocalAwsError
+from jobline.settings import WORKER
 
 STAGE: Final = "local"
 DEPLOY_OPTIONS: Final = ("--require-approval", "never", "--context", f"stage={STAGE}", "--progress", "events")
@@ -64,6 +65,7 @@ class LocalStack:
         self._cdk("deploy", "--all", *DEPLOY_OPTIONS, "--outputs-file", str(self._outputs), "--output", str(self.aws.state / "cdk.out"))
         [(stack, outputs)] = json.loads(self._outputs.read_text()).items()
         self._verify_senders()
+        self._make_secrets()
         deployment = Deployment(
             api_url=self._any_client_url(outputs["ApiUrl"]),
             console_url=None,
@@ -104,6 +106,25 @@ class LocalStack:
         for sender in {worker.environment["SENDER"] for worker in workers if "SENDER" in worker.environment}:
             with contextlib.suppress(ses.exceptions.AlreadyExistsException):
                 ses.create_email_identity(EmailIdentity=sender)
+
+    def _make_secrets(self) -> None:
+        """Every secret of this AWS that a worker names; its text is its own name, and whoever changes it finds it changed next time too."""
+        workers = Definitions.load(ROOT, STAGE).workers.values()
+        manager, ours = self.client("secretsmanager"), f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:"
+        for arn in {arn for worker in workers for arn in worker.secrets.values() if arn.startswith(ours)}:
+            name = arn.removeprefix(ours)
+            with contextlib.suppress(manager.exceptions.ResourceExistsException):
+                manager.create_secret(Name=name, SecretString=name)
+
+    def configure(self, worker: str, **settings: str) -> None:
+        """Gives a worker's function other settings than `worker.toml` says, until the next deployment that changes it."""
+        functions = self.client("lambda")
+        pages = functions.get_paginator("list_functions").paginate()
+        for function in (function for page in pages for function in page["Functions"]):
+            environment = function.get("Environment", {}).get("Variables", {})
+            if environment.get(WORKER) == worker:
+                name = function["FunctionName"]
+                functions.update_function_configuration(FunctionName=name, Environment={"Variables": environment | settings})
 
     def _any_client_url(self, url: str) -> str:
         """ministack's output names `API_ID.execute-api.localhost`, which many resolvers do not know; the same API under `localhost`."""

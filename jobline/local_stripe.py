@@ -26,7 +26,7 @@ from itertools import count
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
-SECRET_KEY: Final = "sk_test_local"  # noqa: S105  opens nothing but this server
+SECRET_KEY: Final = "jobline-local-stripe-key"  # noqa: S105  opens nothing but this server
 DECLINES: Final[Mapping[str, tuple[str, str | None, str]]] = {
     "pm_card_chargeDeclined": ("card_declined", "generic_decline", "Your card was declined."),
     "pm_card_chargeDeclinedInsufficientFunds": ("card_declined", "insufficient_funds", "Your card has insufficient funds."),

@@ -229,3 +229,9 @@ def test_only_the_gateway_may_call_the_api_and_only_for_this_api(stage: str) -> 
     [http_api] = resources(stage, "AWS::ApiGatewayV2::Api")
     assert {"Ref": http_api} in permission["SourceArn"]["Fn::Join"][1]
     assert json.dumps(permission["FunctionName"]) == json.dumps({"Fn::GetAtt": [functions(stage)["api"][0], "Arn"]})
+
+
+def test_a_secret_named_without_its_last_six_characters_is_granted_whatever_they_are() -> None:
+    named = definitions("local").workers["integrations"].secrets.values()
+    assert allowed("local", "integrations", "secretsmanager") == {f"{arn}-??????": {"GetSecretValue"} for arn in named}
+    assert all(arn.startswith("arn:aws:secretsmanager:eu-west-1:000000000000:") for arn in named)

@@ -62,12 +62,13 @@ class Listing:
     since: datetime | None = None
     """Only jobs created then or later."""
     limit: int = DEFAULT_PAGE
+    route: str = "GET /jobs"
 
     @property
     def name(self) -> str:
         """What a cursor of this listing is bound to: everything but the size of a page."""
         since = None if self.since is None else format_instant(self.since)
-        return msgspec.json.encode(["GET /jobs", self.queue, self.status, self.type, self.tag, since]).decode()
+        return msgspec.json.encode([self.route, self.queue, self.status, self.type, self.tag, since]).decode()
 
     @property
     def filters(self) -> bool:
@@ -105,6 +106,8 @@ def parse_listing(query: Mapping[str, str], *, queue: str | None = None) -> tupl
         raise InvalidRequest(f"There is no type {given['type'][:64]!r}.")
     if len(given.get("tag", "")) > LONGEST_TAG:
         raise InvalidRequest(f"A tag has at most {LONGEST_TAG} characters.")
+    if queue is not None:
+        given["route"] = "GET /queues/{queue}/jobs"
     if "since" in query:
         given["since"] = _since(query["since"])
     if "limit" in query:

@@ -62,7 +62,10 @@ class Operations:
             raise InvalidRequest("The body must be a JSON object.", problems=(FieldProblem("", "must be an object"),))
         given = {name: value for name, value in body.value.items() if value is not None}
         if key is not None and given.setdefault("idempotency_key", key) != key:
-            raise InvalidRequest(f"The body's idempotency_key is not that of the Idempotency-Key header ({key!r}).")
+            raise InvalidRequest(
+                f"The body's idempotency_key is not that of the Idempotency-Key header ({key!r}).",
+                problems=(FieldProblem("/idempotency_key", "is not that of the Idempotency-Key header"),),
+            )
         fields, wrong = read_fields(given, _FIELDS[kind], "")
         if wrong:
             raise InvalidJob.of(wrong)

@@ -95,7 +95,7 @@ class Service:
             raise JobNotFound(f"{id[:40]!r} is no job id, nor the first {ids.SHORTEST_PREFIX} or more characters of one.")
         job = self.store.get(prefix) if ids.is_job_id(prefix) else self._find_by_prefix(prefix, queue)
         if job is None or job.gone(self.now()) or queue not in {None, job.queue}:
-            where = "" if queue is None else f" in queue {queue!r}"
+            where = "" if queue is None else f" in queue {queue[:64]!r}"
             raise JobNotFound(f"There is no job {prefix}{where}.")
         return job
 

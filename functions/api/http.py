@@ -25,6 +25,8 @@ from jobline.service import Service
 
 LARGEST_BODY: Final = 2_500_000
 """Bytes. Lambda takes 6 MB per call, of which base64 and the event's other fields use their part (Lambda quotas)."""
+BLANK: Final = b" \t\n\r"
+"""What JSON takes for nothing; `bytes.strip` would take more."""
 _JSON: Final = "application/json"
 _TAG: Final = r'(W/)?"([!#-~\x80-\xff]*)"'
 """An entity tag (RFC 9110 section 8.8.3)."""
@@ -116,7 +118,7 @@ class Request:
 
     def refuse_body(self, what: str) -> None:
         """Raises InvalidRequest when there is a body that says anything; `what` takes none."""
-        if self.body().strip() not in {b"", b"{}"}:
+        if self.body().strip(BLANK) not in {b"", b"{}"}:
             raise InvalidRequest(f"{what} takes no body.")
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aws_lambda_powertools.event_handler.api_gateway import Response
 
-from functions.api.http import Request, answer, etag, found_by
+from functions.api.http import BLANK, Request, answer, etag, found_by
 from jobline import strict_json
 from jobline.operations import Kind, Operations
 from jobline.service import Service
@@ -38,7 +38,7 @@ class OperatorRoutes:
     def _start(self, name: str, kind: Kind) -> Response[str]:
         self._request.refuse_query()
         queue = self._service.queue(name)
-        body = strict_json.parse(self._request.body().strip() or b"{}")
+        body = strict_json.parse(self._request.body().strip(BLANK) or b"{}")
         key = self._request.header("idempotency-key")
         job, found = self._operations.start(kind, queue, body, key=key, op=self._request.id)
         # Relative to the request's own path, .../queues/<queue>/purge (RFC 9110 section 10.2.2).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -12,7 +12,7 @@ from jobline.recounting import Recounting
 
 
 class Recount(msgspec.Struct, forbid_unknown_fields=True):
-    queue: str
+    queue: Annotated[str, msgspec.Meta(min_length=1, max_length=64, description="The queue whose jobs are counted.")]
 
 
 @job("recount")

@@ -1,4 +1,4 @@
-"""Who may ask for what: what grants a class of the table's routes and nothing else, as ARNs of API Gateway and as scopes of a token."""
+"""Who may ask for what: what grants a class of the table's routes and nothing else, as ARNs of API Gateway."""
 
 from __future__ import annotations
 
@@ -28,11 +28,6 @@ class Access(StrEnum):
         """The classes whose routes somebody with this one may call."""
         classes = list(Access)
         return frozenset(classes[: classes.index(self) + 1])
-
-
-def scopes(needed: Access) -> list[str]:
-    """The scopes of a token of which one is enough for a route of this class."""
-    return [f"jobs:{one}" for one in Access if needed in one.included]
 
 
 def grants(granted: Access) -> list[str]:

@@ -6,14 +6,20 @@ examples are named here and written down in `api_schemas`, so that a cold start 
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 OPENAPI_FILE: Final = "openapi.json"
 """In the api's asset, for `GET /openapi.json`; of the same name under `docs/`."""
 
 Method = Literal["GET", "POST", "PATCH", "DELETE"]
 Access = Literal["read", "write", "admin"]
-"""`read` changes nothing; `write` makes, moves and stops jobs, one by one; `admin` is done to a whole queue."""
+"""`read` changes nothing; `write` makes, moves and stops jobs, one by one; `admin` is done to a whole queue. Each includes the former."""
+
+
+def scopes(needed: Access) -> list[str]:
+    """The scopes of a token of which one is enough for a route of this class."""
+    classes = get_args(Access)
+    return [f"jobs:{one}" for one in classes[classes.index(needed) :]]
 
 
 class Answered(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from jobline import errors, fields, listing, problems
 from jobline.api_examples import EXAMPLES
-from jobline.api_routes import OPENAPI_FILE, ROUTES, Answered, Route
+from jobline.api_routes import OPENAPI_FILE, ROUTES, Answered, Route, scopes
 from jobline.api_schemas import DURATION, KEY, NAME, SCHEMAS, Schema, ref
 from jobline.long_poll import LONGEST_WAIT
 
@@ -28,7 +28,7 @@ _DESCRIPTION: Final = (
     " the place. A method that a path does not take, HEAD and OPTIONS among them, is a 405 with Allow. A query parameter that is not"
     " known, is empty or comes twice is a 400. In a request, null is the same as leaving a field out; times are RFC 3339, bare numbers are"
     " seconds, but for the delays inside retry, which are milliseconds. Answers may get more fields. Every request is signed by AWS"
-    " Signature Version 4; what API Gateway itself refuses (403, 413, 429, 503) it words itself."
+    " Signature Version 4 or, at the URL for tokens, carries one; what API Gateway refuses (401, 403, 413, 429, 503) it words itself."
 )
 _TAGS: Final = {"jobs": "Single jobs, and many at once.", "queues": "Whole queues.", "about": "What is deployed."}
 
@@ -109,7 +109,11 @@ _HEADERS: Final[dict[str, Schema]] = {
 }
 _ALWAYS: Final = {"ETag", "Location"}
 """Headers that are there whenever they are listed."""
-_GATEWAY: Final = {403: "The signature is missing or wrong, or IAM does not allow it.", 429: "Too many requests; come back later."}
+_GATEWAY: Final = {
+    401: "The token is missing or wrong (at the URL for tokens).",
+    403: "The signature is missing or wrong, or IAM or the token's scopes do not allow it.",
+    429: "Too many requests; come back later.",
+}
 _NO_SUCH_PATH: Final = ("not-found",)
 """Where the path has parameters: one with characters that no name and no id has."""
 _EVERYWHERE: Final = ("unavailable", "internal")
@@ -125,7 +129,6 @@ def document() -> dict[str, Any]:
         "info": {"title": "Jobline", "version": VERSION, "description": _DESCRIPTION},
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "servers": [{"url": "./", "description": "Where this document is served."}],
-        "security": [{"sigv4": []}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
         "components": {"schemas": dict(SCHEMAS), "examples": _examples(), "securitySchemes": _security()},
@@ -150,12 +153,23 @@ def _security() -> dict[str, Any]:
             "name": "Authorization",
             "description": "AWS Signature Version 4 for the service execute-api.",
             "x-amazon-apigateway-authtype": "awsSigv4",
-        }
+        },
+        # Not openIdConnect: that would name the issuer, which each deployment has of its own, and this document is the same for all.
+        "jwt": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": (
+                "A token of the OpenID Connect issuer that the deployment names, sent to its TokenApiUrl, if it has one (docs/access.md)."
+                " One of the scopes that an operation lists is enough."
+            ),
+        },
     }
 
 
 def _operation(route: Route) -> dict[str, Any]:
     operation: dict[str, Any] = {"operationId": route.name, "tags": [route.tag], "summary": route.summary, "x-jobline-access": route.access}
+    operation["security"] = [{"sigv4": []}, *({"jwt": [scope]} for scope in scopes(route.access))]
     parameters = [{"name": name, "in": "path", "required": True, **_IN_PATH[name]} for name in re.findall("{(.*?)}", route.path)]
     parameters += [{"name": name, **_PARAMETERS[name]} for name in route.parameters]
     if parameters:

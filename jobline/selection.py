@@ -11,7 +11,7 @@ from msgspec import Meta
 from jobline.fields import Reader
 from jobline.job import Job
 from jobline.listing import FILTERS
-from jobline.times import format_instant, parse_instant
+from jobline.times import LONGEST_TEXT, format_instant, parse_instant
 
 LONGEST_ERROR: Final = 2048
 SLOWEST: Final = 0.1
@@ -26,18 +26,19 @@ Removable = Literal["pending", "scheduled", "retrying", "failed", "dead", "done"
 class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What narrows an operation on many jobs; what is left out narrows nothing."""
 
-    queue: str
-    type: str | None = None
-    error: Annotated[str, Meta(min_length=1, max_length=LONGEST_ERROR)] | None = None
-    """Part of the error's text; `"TimeoutError:"` takes a whole kind of error."""
-    before: str | None = None
-    """Only jobs created before this time (RFC 3339); the operation's own creation when left out, and never later."""
-    limit: Annotated[int, Meta(ge=1)] | None = None
-    """At most so many jobs are changed."""
-    rate: Annotated[float, Meta(ge=SLOWEST, le=FASTEST)] | None = None
-    """Jobs changed per second at most."""
-    dry_run: bool = False
-    """Whether to count only."""
+    queue: Annotated[str, Meta(min_length=1, max_length=64, description="The queue whose jobs are meant.")]
+    type: Annotated[Annotated[str, Meta(min_length=1, max_length=64)] | None, Meta(description="Only jobs of this type.")] = None
+    error: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=LONGEST_ERROR)] | None,
+        Meta(description="Part of the error's text; `TimeoutError:` takes a whole kind of error."),
+    ] = None
+    before: Annotated[
+        Annotated[str, Meta(max_length=LONGEST_TEXT)] | None,
+        Meta(description="Only jobs created before this time (RFC 3339); the operation's own creation when left out, and never later."),
+    ] = None
+    limit: Annotated[Annotated[int, Meta(ge=1, le=MOST)] | None, Meta(description="At most so many jobs are changed.")] = None
+    rate: Annotated[Annotated[float, Meta(ge=SLOWEST, le=FASTEST)] | None, Meta(description="Jobs changed per second at most.")] = None
+    dry_run: Annotated[bool, Meta(description="Whether to count only.")] = False
 
     @property
     def statuses(self) -> str | None:
@@ -63,7 +64,9 @@ class Selection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 class Purge(Selection, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Which jobs to purge."""
 
-    status: Removable | None = None
+    status: Annotated[
+        Removable | None, Meta(description="Only jobs with this status; failed is retrying and dead. All that do not run when left out.")
+    ] = None
 
     @property
     def statuses(self) -> str | None:
@@ -73,7 +76,7 @@ class Purge(Selection, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 class Redrive(Selection, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Which jobs to run again."""
 
-    status: Ended = "dead"
+    status: Annotated[Ended, Meta(description="Which jobs; failed is retrying and dead.")] = "dead"
 
     @property
     def statuses(self) -> str | None:

@@ -13,10 +13,10 @@ from aws_cdk.aws_apigatewayv2_authorizers import HttpIamAuthorizer, HttpJwtAutho
 from aws_cdk.aws_apigatewayv2_integrations import HttpLambdaIntegration
 from constructs import Construct
 
-from infra.access import HEALTH, Access, scopes
+from infra.access import HEALTH
 from infra.acknowledgements import acknowledge
 from infra.constructs.job_function import JobFunction, make_log
-from jobline.api_routes import ROUTES
+from jobline.api_routes import ROUTES, Access, scopes
 from jobline.definitions import ApiFront, Jwt
 
 ACCESS_LOG: Final = {
@@ -72,7 +72,7 @@ class HttpApi(Construct):
             # Whatever else is asked reaches the function too (`$default`), which says what is wrong with it. It might read a path
             # more generously than the gateway does, so a token must be good for everything there; IAM asks about the path itself.
             default_integration=integration,
-            default_authorization_scopes=self._scopes(Access.ADMIN),
+            default_authorization_scopes=self._scopes("admin"),
         )
         for route in ROUTES:
             is_open = open_health and f"{route.method} {route.path}" == HEALTH
@@ -81,7 +81,7 @@ class HttpApi(Construct):
                 methods=[apigateway.HttpMethod(route.method)],
                 integration=integration,
                 authorizer=apigateway.HttpNoneAuthorizer() if is_open else None,
-                authorization_scopes=None if is_open else self._scopes(Access(route.access)),
+                authorization_scopes=None if is_open else self._scopes(route.access),
             )
             if is_open:
                 asked_for = "[access] open_health in queues.toml lets anybody ask whether the API lives; it tells nothing more."

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from aws_cdk.assertions import Template
@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from infra.access import Access
 from infra.constructs.ready_policies import POLICIES
+from jobline import api_routes
 from jobline.api_routes import ROUTES, Route
 from jobline.definitions import ApiAccess, Jwt
 from tests.infra.deployment import as_list, definitions, make_stack, resources, template, written
@@ -26,6 +27,10 @@ LARGEST_POLICY = 6144
 """Characters of a managed policy, white space not counted (IAM and AWS STS quotas)."""
 SEGMENTS = ("x", "jobs", "uploads", "batch", "retry", "purge", "queues", "0197a000-0000")
 """What may stand for a parameter in a path, the nastiest first words of other routes among it."""
+
+
+def test_the_classes_of_routes_are_the_tables_in_its_order() -> None:
+    assert [one.value for one in Access] == list(get_args(api_routes.Access))
 
 
 def policy(stage: str, granted: Access) -> dict[str, Any]:

@@ -56,12 +56,20 @@ def test_every_route_is_described_whole(route: Route) -> None:
     assert (operation["operationId"], operation["x-jobline-access"]) == (route.name, route.access)
     assert [each["name"] for each in operation.get("parameters", []) if each["in"] == "path"] == re.findall("{(.*?)}", route.path)
     assert all(each["description"] for each in operation.get("parameters", []))
-    assert {"403", "429", "500", "503"} < operation["responses"].keys()
+    assert {"401", "403", "429", "500", "503"} < operation["responses"].keys()
     for status, response in operation["responses"].items():
         for media_type, content in response.get("content", {}).items():
             assert content.get("examples") or (media_type == "application/json" and int(status) >= 400), (route.name, status)
     if route.takes is not None:
         assert operation["requestBody"]["content"]["application/json"]["examples"]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_an_operation_takes_a_signature_or_a_token_with_the_scope_of_its_class_or_a_wider_one(route: Route) -> None:
+    enough = {"read": ["jobs:read", "jobs:write", "jobs:admin"], "write": ["jobs:write", "jobs:admin"], "admin": ["jobs:admin"]}
+    document = openapi.document()
+    assert document["paths"][route.path][route.method.lower()]["security"] == [{"sigv4": []}, *({"jwt": [n]} for n in enough[route.access])]
+    assert document["components"]["securitySchemes"].keys() == {"sigv4", "jwt"}
 
 
 def test_a_new_row_of_the_table_is_in_the_document(monkeypatch: pytest.MonkeyPatch) -> None:

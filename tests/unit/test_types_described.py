@@ -24,14 +24,19 @@ UNLIMITED = {
 
 
 def fields(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field of every object in a schema, by its name."""
-    if isinstance(schema, list):
-        for each in schema:
-            yield from fields(each)
-    elif isinstance(schema, dict):
-        yield from schema.get("properties", {}).items()
-        for each in schema.values():
-            yield from fields(each)
+    """Every field of every object in a schema, by its name; a field may be called `properties` itself."""
+    if not isinstance(schema, dict):
+        return
+    yield from schema.get("properties", {}).items()
+    inner = [
+        *schema.get("properties", {}).values(),
+        *schema.get("$defs", {}).values(),
+        schema.get("items"),
+        schema.get("additionalProperties"),
+    ]
+    inner += [each for keyword in ("anyOf", "oneOf", "allOf", "prefixItems") for each in schema.get(keyword, ())]
+    for each in inner:
+        yield from fields(each)
 
 
 def unlimited(schema: dict[str, Any]) -> list[str]:

@@ -60,13 +60,19 @@ def placed(error: InvalidRequest, number: int) -> InvalidRequest:
 
 
 def enqueue_many(
-    enqueueing: Enqueueing, requests: Sequence[EnqueueRequest | InvalidRequest], *, op: str, parent: Job | None = None
+    enqueueing: Enqueueing,
+    requests: Sequence[EnqueueRequest | InvalidRequest],
+    *,
+    op: str,
+    parent: Job | None = None,
+    longest: timedelta = LONGEST,
 ) -> list[Outcome]:
     """What became of each request, in order. Raises nothing: an error of one is its outcome. `parent` is the job whose handler asks.
+    After `longest` no further one is tried.
 
     Jobs of an ordered queue take their places in the order of the requests, so one that AWS did not take keeps those behind it out too.
     """
-    give_up_at = enqueueing.now() + LONGEST
+    give_up_at = enqueueing.now() + longest
     outcomes: dict[int, Outcome] = {}
     prepared: dict[int, tuple[EnqueueRequest, Job]] = {}
     for number, request in enumerate(requests):

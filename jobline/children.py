@@ -10,6 +10,7 @@ from typing import Any
 from jobline.bulk import enqueue_many
 from jobline.enqueueing import Enqueueing
 from jobline.errors import InvalidRequest, UnknownType
+from jobline.fields import LONGEST_TIMEOUT
 from jobline.job import Job
 from jobline.request import EnqueueRequest, parse_request
 from jobline.strict_json import parse
@@ -39,7 +40,8 @@ class Children:
         """
         name = queue or self._queue_of(type, parent.queue)
         requests = [_request_or_error(parent, mark, {"queue": name, "type": type, **fields}) for mark, fields in children.items()]
-        outcomes = enqueue_many(self._enqueueing, requests, op=_op(parent), parent=parent)
+        # Nobody waits for an answer here: the attempt has a deadline of its own.
+        outcomes = enqueue_many(self._enqueueing, requests, op=_op(parent), parent=parent, longest=LONGEST_TIMEOUT)
         made: dict[str, str | InvalidRequest] = {}
         for mark, outcome in zip(children, outcomes, strict=True):
             if isinstance(outcome, Exception) and not isinstance(outcome, InvalidRequest):

@@ -10,6 +10,9 @@ from jobline import Context, NonRetryable
 
 Source = Annotated[str, Meta(min_length=1, max_length=1100)]
 
+_NOT_TO_BE_NAMED: Final = ("bodies/", "uploads/", "quarantine/", "receipts/")
+"""What lies in the data bucket for Jobline itself, payloads of other jobs among it. A worker may read its own jobs' payloads there, so that
+its permissions do not keep a client from naming somebody else's."""
 _GONE: Final = ("NoSuchKey", "NoSuchBucket", "AccessDenied")
 """S3 says "access denied" of a missing object to whoever may not list the bucket (GetObject, Amazon S3 API reference)."""
 
@@ -23,12 +26,14 @@ class Place(NamedTuple):
 
 
 def place_of(source: str, ctx: Context) -> Place:
-    """Where an object is; raises NonRetryable when `source` cannot be the name of one."""
-    if not source.startswith("s3://"):
-        return Place(ctx.bucket, source)
-    bucket, _, key = source.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise NonRetryable(f"{source} is not s3://bucket/key")
+    """Where an object is; raises NonRetryable when `source` cannot be the name of one, or is not for clients to name."""
+    bucket, key = ctx.bucket, source
+    if source.startswith("s3://"):
+        bucket, _, key = source.removeprefix("s3://").partition("/")
+        if not bucket or not key:
+            raise NonRetryable(f"{source} is not s3://bucket/key")
+    if bucket == ctx.bucket and key.startswith(_NOT_TO_BE_NAMED):
+        raise NonRetryable(f"{source} is Jobline's own: put what is to be sent under another prefix")
     return Place(bucket, key)
 
 

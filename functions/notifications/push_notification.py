@@ -22,8 +22,9 @@ _RESERVED: Final = ("aps",)
 _OF_FIREBASE: Final = ("from", "message_type")
 """Keys of data that Firebase refuses, with those that begin as these (`google.`, `gcm.`)."""
 
+# The local AWS writes `app/` where AWS writes `endpoint/` (ministack 1.5.33); AWS knows nothing of four parts after `app/` and says so.
 EndpointArn = Annotated[
-    str, Meta(max_length=512, pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:endpoint/[A-Za-z_]+/[^/\s]+/[^/\s]+(?![\s\S])")
+    str, Meta(max_length=512, pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:(endpoint|app)/[A-Za-z_]+/[^/\s]+/[^/\s]+(?![\s\S])")
 ]
 Value = Annotated[str, Meta(max_length=4000)]
 

@@ -100,7 +100,7 @@ def send_email(payload: SendEmail, ctx: Context) -> dict[str, Any]:
 def _send(payload: SendEmail, ctx: Context) -> str:
     from botocore.exceptions import ClientError
 
-    request = _request(payload, ctx)
+    request = request_of(payload, ctx)
     try:
         answer = ctx.aws("sesv2").send_email(**request)
     except ClientError as error:
@@ -114,7 +114,7 @@ def _send(payload: SendEmail, ctx: Context) -> str:
     return answer["MessageId"]
 
 
-def _request(payload: SendEmail, ctx: Context) -> Any:
+def request_of(payload: SendEmail, ctx: Context) -> dict[str, Any]:
     """What SES is told. Raises NonRetryable for what can be no message, whatever SES would make of it."""
     to, cc, bcc, reply_to = (_list(addresses) for addresses in (payload.to, payload.cc, payload.bcc, payload.reply_to))
     if len(to) + len(cc) + len(bcc) > MOST_RECIPIENTS:

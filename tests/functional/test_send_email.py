@@ -376,6 +376,17 @@ def test_attachments_that_are_too_large_together_or_not_there_are_dead_at_once(a
     assert aws.sent == []
 
 
+@pytest.mark.parametrize("source", ["bodies/x/payload.json", f"s3://{BUCKET}/bodies/x", "uploads/x", "quarantine/x", "receipts/x.json"])
+def test_payloads_of_other_jobs_can_be_neither_attached_nor_be_a_template(aws: Aws, source: str) -> None:
+    aws.clients["s3"].put_object(Bucket=BUCKET, Key=source.removeprefix(f"s3://{BUCKET}/"), Body=b"{}")
+    for payload in (
+        SendEmail(to="a@example.com", attachments=[Attachment(source=source)]),
+        SendEmail(to="a@example.com", template=f"{source}.json"),
+    ):
+        with pytest.raises(NonRetryable, match="Jobline's own"):
+            send_email(payload, aws.context())
+
+
 def test_a_worker_without_a_sender_says_what_is_missing(aws: Aws) -> None:
     ctx = make_context("send_email", client=aws.clients.__getitem__)
     with pytest.raises(InvalidSettings, match="SENDER"):

@@ -1,0 +1,1 @@
+"""The worker that takes files of rows in."""

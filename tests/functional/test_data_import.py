@@ -384,14 +384,13 @@ def test_of_two_rows_with_one_key_the_later_one_stays(data: Data) -> None:
     assert data.items["a"]["age"] == {"N": "2"}
 
 
-def test_what_dynamodb_leaves_unwritten_is_asked_for_again_and_in_the_end_later(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_dynamodb_leaves_unwritten_is_asked_for_again_and_in_the_end_later(data: Data) -> None:
     asked: list[int] = []
 
     def leave_all_but_one(parsed: dict[str, Any], **_: Any) -> None:
         parsed["UnprocessedItems"] = {"people": [{"PutRequest": {"Item": {"id": {"S": f"again {len(asked)}"}}}}]}
         asked.append(1)
 
-    monkeypatch.setattr(destinations.time, "sleep", lambda seconds: None)
     events = data.dynamodb.meta.events
     events.register("after-call.dynamodb.BatchWriteItem", leave_all_but_one)
     try:

@@ -53,6 +53,7 @@ HOST_ONLY: Final = frozenset(
         "deployment_checks",
         "demo",
         "demo_jobs",
+        "demo_notifications",
         "deployment_tables",
         "dev",
         "diagram",

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from jobline.connection import Connection
 from jobline.demo_jobs import PHOTO_KEY, Act, Json, NotAsExpected, Progress, acts, expect, photo, receiver
+from jobline.demo_notifications import notification_acts
 from jobline.errors import JoblineError
 from jobline.local_aws import ROOT, LocalAws, LocalAwsError, configured_port, stop_cleanly_when_told
 from jobline.local_stack import LocalStack
@@ -71,7 +72,8 @@ def run(stack: LocalStack, console: Console, only: Sequence[str] = ()) -> None:
 
     with receiver() as deliveries, Connection.find(api_url=stack.deployment().api_url) as api:
         watched = []
-        for act in chosen(acts(read_object, deliveries), only):
+        everything = [*acts(read_object, deliveries), *notification_acts(stack, bucket)]
+        for act in chosen(everything, only):
             job = api.request("POST", "/jobs", json=act.request).body
             watched.append(Progress(act, job["id"], job))
         watch(watched, api, console)

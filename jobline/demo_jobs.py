@@ -116,11 +116,6 @@ def acts(read_object: Callable[[str], bytes], deliveries: Receiver) -> list[Act]
     greeting = {"hello": "world", "exact": [0.1, 1.0, 9007199254740993]}
     return [
         Act(
-            request={"queue": "emails", "type": "send_email", "payload": {"to": "ada@example.com"}},
-            attempts=1,
-            result=_message_was_sent,
-        ),
-        Act(
             request={
                 "queue": "images",
                 "type": "image_resize",
@@ -156,12 +151,6 @@ def acts(read_object: Callable[[str], bytes], deliveries: Receiver) -> list[Act]
             dies_first=True,
         ),
     ]
-
-
-def _message_was_sent(job: Json) -> str:
-    message_id = job["result"].get("message_id")
-    expect(bool(message_id), f"send_email gave no message id: {job['result']}")
-    return f"message {message_id}"
 
 
 def _pictures_are_there(job: Json, read_object: Callable[[str], bytes]) -> str:

@@ -1,0 +1,1 @@
+"""The worker whose jobs come by the clock."""

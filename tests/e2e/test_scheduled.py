@@ -1,0 +1,67 @@
+"""The examples of docs/jobs/scheduled.md, run on the real stack."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from jobline.local_aws import ROOT
+from jobline.local_stack import LocalStack
+from tests.e2e.client import Client
+
+
+def examples(page: str) -> dict[str, Any]:
+    """The requests of a page of docs/jobs, by type."""
+    text = (ROOT / "docs" / "jobs" / page).read_text()
+    requests = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    return {request["type"]: request for request in requests}
+
+
+def test_the_example_of_data_cleanup_deletes_old_sessions(stack: LocalStack, client: Client) -> None:
+    dynamodb = stack.client("dynamodb")
+    dynamodb.create_table(
+        TableName="sessions",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+    )
+    for id, seen_at in (("old", "2020-01-01T00:00:00Z"), ("young", "2999-01-01T00:00:00Z")):
+        dynamodb.put_item(TableName="sessions", Item={"id": {"S": id}, "seen_at": {"S": seen_at}})
+    job = client.end_of(client.enqueue(**examples("scheduled.md")["data_cleanup"]))
+    assert (job["status"], job["error"]) == ("done", None)
+    assert (job["result"]["seen"], job["result"]["deleted"]) == (2, 1)
+    assert [item["id"]["S"] for item in dynamodb.scan(TableName="sessions")["Items"]] == ["young"]
+
+
+def test_a_cleanup_of_objects_may_list_and_delete_what_is_temporary(stack: LocalStack, client: Client) -> None:
+    stack.client("s3").put_object(Bucket=stack.outputs()["BucketName"], Key="temporary/a", Body=b"x")
+    payload = {"what": {"kind": "objects", "prefix": "temporary/"}, "older_than": 1, "dry_run": False}
+    job = client.end_of(client.enqueue("scheduled", "data_cleanup", payload))
+    assert (job["status"], job["result"]["seen"], job["result"]["deleted"]) == ("done", 1, 0)
+
+
+def test_the_example_of_subscription_renewal_enqueues_one_payment(stack: LocalStack, client: Client) -> None:
+    dynamodb = stack.client("dynamodb")
+    dynamodb.create_table(
+        TableName="subscriptions",
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("id", "renewal", "due_on")],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "by_due",
+                "KeySchema": [{"AttributeName": "renewal", "KeyType": "HASH"}, {"AttributeName": "due_on", "KeyType": "RANGE"}],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+    texts = {"id": "ada", "renewal": "due", "due_on": "2026-01-31", "every": "month", "currency": "eur", "payment_method": "pm_card_visa"}
+    dynamodb.put_item(TableName="subscriptions", Item={name: {"S": text} for name, text in texts.items()} | {"amount": {"N": "990"}})
+    job = client.end_of(client.enqueue(**examples("scheduled.md")["subscription_renewal"]))
+    assert (job["status"], job["error"]) == ("done", None)
+    assert (job["result"]["enqueued"], job["result"]["look_at"]) == (1, [])
+    item = dynamodb.get_item(TableName="subscriptions", Key={"id": {"S": "ada"}})["Item"]
+    assert item["due_on"] == {"S": "2026-02-28"}
+    payment = client.job(item["renewed_by"]["S"])
+    assert (payment["type"], payment["queue"], payment["payload"]["amount"]) == ("payment_process", "payments", 990)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 from jobline.local_aws import ROOT
@@ -65,3 +67,32 @@ def test_the_example_of_subscription_renewal_enqueues_one_payment(stack: LocalSt
     assert item["due_on"] == {"S": "2026-02-28"}
     payment = client.job(item["renewed_by"]["S"])
     assert (payment["type"], payment["queue"], payment["payload"]["amount"]) == ("payment_process", "payments", 990)
+
+
+class Page(BaseHTTPRequestHandler):
+    """A website with one page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/" else 404)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
+
+
+def test_the_example_of_cache_warm_asks_for_its_pages(stack: LocalStack, client: Client) -> None:
+    server = HTTPServer(("127.0.0.1", 8191), Page)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        job = client.end_of(client.enqueue(**examples("scheduled.md")["cache_warm"]))
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert (job["status"], job["error"]) == ("done", None)
+    assert (job["result"]["ok"], job["result"]["failed"]) == (1, 1)
+    lines = stack.client("s3").get_object(Bucket=stack.outputs()["BucketName"], Key=job["result"]["report"])["Body"].read().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == [200, 404]

@@ -52,6 +52,7 @@ HOST_ONLY: Final = frozenset(
         "definition_files",
         "deployment_checks",
         "demo",
+        "demo_integrations",
         "demo_jobs",
         "demo_notifications",
         "deployment_tables",

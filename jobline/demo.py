@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from jobline import demo_integrations
 from jobline.connection import Connection
 from jobline.demo_jobs import PHOTO_KEY, Act, Json, NotAsExpected, Progress, acts, expect, photo, receiver
 from jobline.demo_notifications import notification_acts
@@ -66,13 +67,18 @@ def run(stack: LocalStack, console: Console, only: Sequence[str] = ()) -> None:
     """Enqueues the jobs, watches them to their end and checks each. Raises NotAsExpected."""
     s3, bucket = stack.client("s3"), stack.outputs()["BucketName"]
     s3.put_object(Bucket=bucket, Key=PHOTO_KEY, Body=photo())
+    s3.put_object(Bucket=bucket, Key=demo_integrations.CONTACTS_KEY, Body=demo_integrations.contacts())
 
     def read_object(key: str) -> bytes:
         return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
-    with receiver() as deliveries, Connection.find(api_url=stack.deployment().api_url) as api:
+    with (
+        receiver() as deliveries,
+        demo_integrations.vendors(stack) as vendors,
+        Connection.find(api_url=stack.deployment().api_url) as api,
+    ):
         watched = []
-        everything = [*acts(read_object, deliveries), *notification_acts(stack, bucket)]
+        everything = [*acts(read_object, deliveries), *notification_acts(stack, bucket), *demo_integrations.acts(vendors)]
         for act in chosen(everything, only):
             job = api.request("POST", "/jobs", json=act.request).body
             watched.append(Progress(act, job["id"], job))

@@ -143,7 +143,8 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
         client=lambda service: boto3.client(service, config=HANDLER_CALLS),  # type: ignore[call-overload]
         stage=settings.stage,
         bucket=settings.bucket,
-        settings=declared.environment,
+        # As the function has them now: one that an operator changed there counts until the next deployment.
+        settings={name: os.environ.get(name, value) for name, value in declared.environment.items()},
         secrets=declared.secrets,
         clock=utc_now,
         children=Children(enqueueing),

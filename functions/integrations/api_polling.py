@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from jmespath.parser import ParsedResult
 
 MOST_POLLS: Final = 90
-"""A job may be put off a hundred times; some are left for answers that ask for more time than was planned."""
+"""A job may be put off a hundred times; some are left over."""
+RARER: Final = 0.2
+"""Of the time since the first look: five looks at the interval, and from a second to thirty days not more than 80 in all."""
 SHOWN: Final = 200
 """Characters of an answer that an error tells."""
 
@@ -37,8 +39,13 @@ class ApiPolling(msgspec.Struct, forbid_unknown_fields=True):
     ]
     interval: Annotated[
         int,
-        Meta(ge=1, le=86_400, description="Seconds between two looks; made longer where `deadline` would need more than 90 of them."),
-    ] = 30
+        Meta(
+            ge=1,
+            le=86_400,
+            description="Seconds between two looks; where `deadline` would need more than 90 of them, they become rarer: a fifth of the "
+            "time since the first, at least.",
+        ),
+    ] = 60
     deadline: Annotated[int, Meta(ge=1, le=2_592_000, description="Seconds from the first look after which it is given up.")] = 3600
     at_deadline: Annotated[
         Literal["fail", "return"],
@@ -83,7 +90,7 @@ def api_polling(payload: ApiPolling, ctx: Context) -> dict[str, Any]:
         return {"held": True, "value": look.value, "answer": look.answer}
     left = (ends - ctx.clock()).total_seconds()
     if left > 0:
-        interval = max(payload.interval, payload.deadline / MOST_POLLS, look.retry_after or 0)
+        interval = max(_interval(payload, payload.deadline - left), look.retry_after or 0)
         ctx.progress(100 * max(0.0, 1 - left / payload.deadline), look.seen)
         raise Snooze(min(interval, left), look.seen)
     if payload.at_deadline == "return":
@@ -122,6 +129,13 @@ def _ends(payload: ApiPolling, ctx: Context) -> datetime:
     ends = ctx.clock() + timedelta(seconds=payload.deadline)
     ctx.checkpoint({"ends": ends.isoformat()})
     return ends
+
+
+def _interval(payload: ApiPolling, elapsed: float) -> float:
+    """Seconds until the next look, when nobody asks for more."""
+    if payload.deadline / payload.interval <= MOST_POLLS:
+        return payload.interval
+    return max(payload.interval, elapsed * RARER)
 
 
 def _look(payload: ApiPolling, condition: ParsedResult, ctx: Context) -> Look:

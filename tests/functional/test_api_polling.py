@@ -113,11 +113,16 @@ def test_a_worker_that_dies_in_the_middle_does_not_move_the_deadline(jobs: Trial
     assert "did not hold within 300 s" in str(job.error)
 
 
-def test_many_looks_at_a_long_wait_never_use_up_the_times_that_a_job_may_be_put_off(jobs: TrialDeployment, server: Receiver) -> None:
-    job = jobs.enqueue(ApiPolling(url=server.url(), until=UNTIL, interval=1, deadline=86_400), queue="webhooks")
-    jobs.advance("25h")
-    assert "did not hold" in str(job.error)
-    assert len(server.received) == MOST_POLLS + 1
+@pytest.mark.parametrize(("interval", "deadline", "within"), [(1, 90, "2m"), (1, 86_400, "25h"), (1, 2_592_000, "721h"), (7, 10_000, "3h")])
+def test_no_wait_needs_more_looks_than_a_job_may_be_put_off(
+    interval: int, deadline: int, within: str, jobs: TrialDeployment, server: Receiver
+) -> None:
+    job = jobs.enqueue(ApiPolling(url=server.url(), until=UNTIL, interval=interval, deadline=deadline), queue="webhooks")
+    jobs.advance("5s")
+    assert len(server.received) == 5 // interval + 1  # soon enough at first
+    jobs.advance(within)
+    assert f"did not hold within {deadline} s" in str(job.error)
+    assert len(server.received) <= MOST_POLLS + 1
 
 
 def test_an_answer_that_asks_for_more_time_gets_it() -> None:

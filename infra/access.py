@@ -17,11 +17,11 @@ class Access(StrEnum):
     """A class of routes; each includes those before it."""
 
     READ = "read"
-    """Look: jobs with their payloads and results, queues, types."""
+    """Look: jobs with their payloads and results, queues, schedules, types."""
     WRITE = "write"
     """And enqueue, upload, cancel, retry, replay, reschedule: what is done to single jobs."""
     ADMIN = "admin"
-    """And what is done to whole queues."""
+    """And what is done to whole queues and to schedules."""
 
     @property
     def included(self) -> frozenset[Access]:

@@ -30,11 +30,12 @@ from jobline.api_routes import OPENAPI_FILE
 from jobline.definitions import FILE_NAME as DEFINITIONS_FILE
 from jobline.definitions import OPERATIONS, Definitions
 from jobline.types import FILE_NAME as TYPES_FILE
+from jobline.types import Types
 
 FORMAT: Final = "1"
 """Grows when this module makes another asset of the same input."""
 OWN_FUNCTIONS: Final = ("api", "relay", "observer", "ticker", "dead_letters", OPERATIONS)
-OWN_SERVICES: Final = frozenset({"dynamodb", "lambda", "s3", "sqs"})
+OWN_SERVICES: Final = frozenset({"dynamodb", "lambda", "s3", "scheduler", "sqs"})
 """The AWS services that Jobline's own functions call; workers keep the models of all."""
 LOCK: Final = "requirements-dev.txt"
 """Compiled from every function's requirements.txt among others (`make lock`): what the tests run with."""
@@ -49,6 +50,7 @@ HOST_ONLY: Final = frozenset(
         "client",
         "config_file",
         "connection",
+        "declared_schedules",
         "definition_files",
         "deployment_checks",
         "demo",
@@ -130,6 +132,11 @@ class Bundles:
         if function == "api" or function in self.definitions.workers:  # who enqueues
             files[TYPES_FILE] = self._job_types
         return files
+
+    @cached_property
+    def types(self) -> Types:
+        """The types that the workers register. Raises BundlingError."""
+        return Types.from_json(self._job_types)
 
     @cached_property
     def _sources(self) -> dict[str, bytes]:

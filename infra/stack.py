@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -21,6 +22,7 @@ from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consum
 from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
 from infra.constructs.minute import EveryMinute
 from infra.constructs.ready_policies import ReadyPolicies
+from infra.constructs.schedules import Schedules
 from infra.constructs.stream_reader import ObserverFeed, RelayFeed
 from infra.cost_tags import WORKER, stack_tags, tag
 from infra.settings import StageSettings
@@ -72,6 +74,15 @@ class JoblineStack(Stack):
         EveryMinute(self, "Minute", function=self.ticker)
         self.direct = {name: self.queues[name] for name, queue in definitions.queues.items() if queue.direct}
         self._tell_queues()
+        self.schedules = Schedules(
+            self,
+            "Schedules",
+            declared=definitions.schedules,
+            operations=self.workers[OPERATIONS],
+            repeated_from=self.queues[OPERATIONS].lanes["normal"],
+            set_aside=self.set_aside,
+            key=self._key,
+        )
         self._tell_operations()
         self._grant(definitions)
         if self.customer_key:
@@ -130,6 +141,7 @@ class JoblineStack(Stack):
         self.table.allow_query(operations, BY_QUEUE, BY_ATTENTION)
         allow_pause(operations, *self.pausable.values())
         self.api.allow(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[operations.function.function_arn]))
+        self.schedules.allow(self.api)
 
     def _grant_key(self, key: CustomerKey) -> None:
         """What each function may do with the customer's key, through the services whose data it may touch by `_grant`."""
@@ -144,7 +156,10 @@ class JoblineStack(Stack):
         if self.direct:
             key.allow(self.api, "sqs", *SEND)
         for function in (self.dead_letters, *self.workers.values()):
-            key.allow(function, "sqs", *(SEND if self.direct and function is not self.dead_letters else ("Decrypt",)))
+            sends = function is not self.dead_letters and (self.direct or function is self.workers[OPERATIONS])
+            key.allow(function, "sqs", *(SEND if sends else ("Decrypt",)))
+        # Scheduler asks for them in the name of who makes, changes or reads a schedule ("Encryption at rest", user guide).
+        key.allow(self.api, "scheduler", "Decrypt", "DescribeKey", "GenerateDataKey")
 
     def _grant_what_its_file_says(self, function: JobFunction, worker: Worker) -> None:
         for permission in worker.permissions:
@@ -269,6 +284,8 @@ class JoblineStack(Stack):
         operations = self.workers[OPERATIONS].function
         operations.add_environment(names.MAPPINGS, self.to_json_string(mappings))
         self.api.function.add_environment(names.OPERATIONS_FUNCTION, operations.function_name)
+        place = {name: value for name, value in dataclasses.asdict(self.schedules.place).items() if value is not None}
+        self.api.function.add_environment(names.SCHEDULES, self.to_json_string(place))
 
     def _refuse_more_lanes_than_fit(self) -> None:
         """Fails now, with a sentence, where the deploy would fail half-way: Lambda takes 4 KB of environment (Lambda quotas)."""

@@ -32,6 +32,7 @@ _JOB: Final[dict[str, Any]] = {
     "progress": None,
     "cancel_requested": False,
     "parent_id": None,
+    "occurrence": None,
 }
 _DONE: Final = _JOB | {
     "status": "done",
@@ -72,6 +73,25 @@ _STATS: Final = {
     "paused": False,
 }
 _EMAIL: Final = {"queue": "emails", "type": "send_email", "payload": {"to": "ada@example.com"}}
+_SCHEDULE: Final[dict[str, Any]] = {
+    "name": "nightly",
+    "cron": "0 9 ? * MON-FRI *",
+    "rate": None,
+    "at": None,
+    "timezone": "Europe/Berlin",
+    "start": None,
+    "end": None,
+    "flexible_window": 0,
+    "paused": False,
+    "declared": False,
+    "queue": "emails",
+    "type": "send_email",
+    "payload": {"to": "ada@example.com"},
+    **dict.fromkeys(("priority", "max_attempts", "retry", "timeout", "expires_in", "group", "ordering_key", "tags", "unique")),
+    "next_runs": ["2026-02-02T08:00:00Z", "2026-02-03T08:00:00Z", "2026-02-04T08:00:00Z", "2026-02-05T08:00:00Z", "2026-02-06T08:00:00Z"],
+    "created_at": "2026-01-15T10:12:00Z",
+    "changed_at": "2026-01-15T10:12:00Z",
+}
 
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "EnqueueRequest": {
@@ -140,6 +160,18 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "QueueWithStats": {"a queue": _QUEUE | {"stats": _STATS}},
     "Stats": {"numbers": _STATS},
     "Switched": {"paused": {"queue": "emails", "paused": True, "detail": "Jobs stop starting within about a minute."}},
+    "ScheduleRequest": {
+        "weekdays at nine": _EMAIL | {"cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin"},
+        "every five minutes": _EMAIL | {"rate": "5 minutes", "flexible_window": "2m"},
+        "once": _EMAIL | {"at": "2126-01-31T09:30:00", "timezone": "America/New_York"},
+    },
+    "Schedule": {"weekdays at nine": _SCHEDULE},
+    "ScheduleWithRun": {
+        "weekdays at nine": _SCHEDULE
+        | {"last_run": {"due_at": "2026-01-30T08:00:00Z", "delivered_at": "2026-01-30T08:00:12.250Z", "job_id": _ID, "problem": None}}
+    },
+    "SchedulePage": {"one": {"schedules": [_SCHEDULE], "next": None}},
+    "DeletedSchedule": {"deleted": {"deleted": True}},
     "TypeList": {
         "one type": {
             "types": [

@@ -11,9 +11,10 @@ from typing import Final, Literal, NamedTuple, get_args
 OPENAPI_FILE: Final = "openapi.json"
 """In the api's asset, for `GET /openapi.json`; of the same name under `docs/`."""
 
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Access = Literal["read", "write", "admin"]
-"""`read` changes nothing; `write` makes, moves and stops jobs, one by one; `admin` is done to a whole queue. Each includes the former."""
+"""`read` changes nothing; `write` makes, moves and stops jobs, one by one; `admin` is done to a whole queue or to a schedule. Each
+includes the former."""
 
 
 def scopes(needed: Access) -> list[str]:
@@ -211,6 +212,97 @@ def _of_queue(route: Route) -> Route:
     )
 
 
+_SCHEDULE: Final = ("invalid-request", "schedule-not-found")
+_SWITCHED_SCHEDULE: Final = (*_SCHEDULE, "schedule-conflict", "too-large")
+_OF_SCHEDULES: Final = (
+    Route(
+        name="list_schedules",
+        does="list_schedules",
+        method="GET",
+        path="/schedules",
+        tag="schedules",
+        access="read",
+        summary="List the schedules",
+        parameters=("limit", "cursor"),
+        answers=(Answered(200, "SchedulePage"),),
+        problems=("invalid-request",),
+    ),
+    Route(
+        name="get_schedule",
+        does="get_schedule",
+        method="GET",
+        path="/schedules/{name}",
+        tag="schedules",
+        access="read",
+        summary="Show a schedule, with its next runs and what became of the last",
+        parameters=("If-None-Match",),
+        answers=(Answered(200, "ScheduleWithRun", _ETAG), Answered(304, None, _ETAG)),
+        problems=_SCHEDULE,
+    ),
+    Route(
+        name="put_schedule",
+        does="put_schedule",
+        method="PUT",
+        path="/schedules/{name}",
+        tag="schedules",
+        access="admin",
+        summary="Create a schedule, or replace the one of this name",
+        parameters=("If-Match", "If-None-Match"),
+        takes="ScheduleRequest",
+        answers=(Answered(201, "Schedule", _ETAG), Answered(200, "Schedule", _ETAG)),
+        problems=(*_BODY, "invalid-schedule", "invalid-job", "unknown-queue", "unknown-type", "schedule-conflict", "schedule-changed"),
+    ),
+    Route(
+        name="delete_schedule",
+        does="delete_schedule",
+        method="DELETE",
+        path="/schedules/{name}",
+        tag="schedules",
+        access="admin",
+        summary="Delete a schedule; the jobs that it made go on",
+        parameters=("If-Match",),
+        answers=(Answered(200, "DeletedSchedule"),),
+        problems=(*_SCHEDULE, "schedule-conflict", "schedule-changed"),
+    ),
+    Route(
+        name="pause_schedule",
+        does="pause_schedule",
+        method="POST",
+        path="/schedules/{name}/pause",
+        tag="schedules",
+        access="admin",
+        summary="Keep a schedule from running",
+        answers=(Answered(200, "Schedule", _ETAG),),
+        problems=_SWITCHED_SCHEDULE,
+    ),
+    Route(
+        name="resume_schedule",
+        does="resume_schedule",
+        method="POST",
+        path="/schedules/{name}/resume",
+        tag="schedules",
+        access="admin",
+        summary="Let a paused schedule run again",
+        answers=(Answered(200, "Schedule", _ETAG),),
+        problems=_SWITCHED_SCHEDULE,
+    ),
+    Route(
+        name="run_schedule",
+        does="run_schedule",
+        method="POST",
+        path="/schedules/{name}/run",
+        tag="schedules",
+        access="write",
+        summary="Run a schedule now, out of turn",
+        parameters=("Idempotency-Key",),
+        answers=(Answered(202, "Job", (*_MADE, "Unique-Returned")), Answered(200, "Job", _FOUND)),
+        problems=(
+            *_SCHEDULE,
+            *("invalid-job", "unknown-queue", "unknown-type", "idempotency-key-reused"),
+            *("conflict", "unique-conflict", "too-large"),
+        ),
+    ),
+)
 _OPERATION: Final = (*_BODY, "invalid-job", "idempotency-key-reused", "not-found")
 _STARTED: Final = (Answered(202, "Job", _MADE), Answered(200, "Job", _REPLAYED))
 
@@ -300,6 +392,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers=_STARTED,
         problems=_OPERATION,
     ),
+    *_OF_SCHEDULES,
     Route(
         name="list_types",
         does="list_types",

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from jobline import fields, locks, selection, uploads
+from jobline import cron, fields, locks, schedule, selection, uploads
 from jobline.bulk import MOST_JOBS
 from jobline.job import Status
 from jobline.payloads import LARGEST_UPLOAD
@@ -198,9 +198,52 @@ _JOB: Final[dict[str, Schema]] = {
     "progress": {"description": "What the handler last said of its progress, `{percent, note}` and the time; null until then."},
     "cancel_requested": _flag("Whether somebody asked for a running job to be cancelled."),
     "parent_id": _or_null(_text("The job whose handler enqueued this one.", format="uuid")),
+    "occurrence": _or_null(
+        _answer({"schedule": _text("Its name."), "at": _instant("When it was due.")}, "The run of a schedule that this job is.")
+    ),
     "payload_url": _text("Where the payload is for 15 minutes, when it is larger than 1 MB.", format="uri"),
     "result_url": _text("Where the result is for 15 minutes, when it is larger than 1 MB.", format="uri"),
     "omitted": _list({"enum": ["payload", "result"]}, "Lists only: bodies that are not shown here."),
+}
+_SCHEDULE_TIMES: Final[dict[str, Schema]] = {
+    "cron": _text(
+        "When: five fields are unix cron (`0 9 * * MON-FRI`), six AWS's (`0 9 ? * MON-FRI *`); what would be misread is refused.",
+        maxLength=cron.LONGEST,
+    ),
+    "rate": {
+        "description": "Or how often: `5 minutes`, or a duration of whole minutes, counted from `start` or from now.",
+        "anyOf": [_text("As AWS has it, or a duration.", maxLength=LONGEST_TEXT), _number("Seconds.", 60)],
+    },
+    "at": _text("Or once: a time as the zone's clocks show it (`2026-01-31T09:30:00`), or with an offset.", maxLength=LONGEST_TEXT),
+    "timezone": _text("Of cron and at: a name of the tz database; UTC when left out.", maxLength=64),
+    "start": _instant("No run before this time (RFC 3339)."),
+    "end": _instant("No run at or after this time (RFC 3339)."),
+    "flexible_window": _duration("A run may be so much late: whole minutes.", schedule.LONGEST_WINDOW.total_seconds()),
+    "paused": _flag("Whether it does not run; left out, a new schedule runs and an old one stays as it is."),
+}
+_SCHEDULE_REQUEST: Final = _SCHEDULE_TIMES | {name: each for name, each in _ENQUEUE.items() if name in schedule.JOB_FIELDS}
+_SCHEDULE: Final[dict[str, Schema]] = {
+    "name": _text(f"Its name. {_NAMED}", pattern=NAME),
+    "cron": _or_null(_text("The six fields, in AWS's dialect.")),
+    "rate": _or_null(_text("How often, in AWS's words.")),
+    "at": _or_null(_text("The single time, as the zone's clocks show it.")),
+    "timezone": _text("A name of the tz database."),
+    "start": _or_null(_instant("No run before this time.")),
+    "end": _or_null(_instant("No run at or after this time.")),
+    "flexible_window": _whole("Seconds that a run may be late.", 0),
+    "paused": _flag("Whether it does not run."),
+    "declared": _flag("Whether `queues.toml` declares it, so that only a deployment changes it."),
+    **{name: _or_null(each) for name, each in _ENQUEUE.items() if name in schedule.JOB_FIELDS and name != "payload"},
+    "payload": {"description": "What its jobs are given, as it was written; null when that was left out. Secrets are hidden."},
+    "next_runs": _list(_instant("UTC."), "The next five; none while it is paused, or when its time is over.", maxItems=schedule.RUNS_TOLD),
+    "created_at": _or_null(_instant("When it was created.")),
+    "changed_at": _or_null(_instant("When it was last changed, paused or resumed.")),
+}
+_LAST_RUN: Final[dict[str, Schema]] = {
+    "due_at": _instant("When the schedule said."),
+    "delivered_at": _instant("When EventBridge Scheduler called."),
+    "job_id": _or_null(_text("The job that was made.", format="uuid")),
+    "problem": _or_null(_text("Why none was made.")),
 }
 _RETRY_ANSWER: Final = {"type": "object", "description": "The queue's retry policy.", "properties": _RETRY}
 _QUEUE_FIELDS: Final[dict[str, Schema]] = {
@@ -352,6 +395,15 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {"queue": _QUEUE, "paused": _flag("As it is now."), "detail": _text("When that takes effect.")},
         "A paused or resumed queue.",
     ),
+    "ScheduleRequest": _request(_SCHEDULE_REQUEST, required=("queue", "type"), description="When to run, and the job of each run."),
+    "Schedule": _answer(_SCHEDULE, "A schedule."),
+    "ScheduleWithRun": _answer(
+        _SCHEDULE | {"last_run": _or_null(_answer(_LAST_RUN, "What became of the last run."))}, "A schedule and its last run."
+    ),
+    "SchedulePage": _answer(
+        {"schedules": _list(ref("Schedule"), "By name."), "next": _or_null(_text("The next page's cursor."))}, "A page."
+    ),
+    "DeletedSchedule": _answer({"deleted": {"const": True, "description": "It does not run again."}}, "A deleted schedule."),
     "TypeList": _answer({"types": _list(_answer(_TYPE_INFO, "A type of job."), "By worker and name.")}, "The types."),
     "Health": _answer({"status": {"const": "ok", "description": "The API answers."}, "stage": _text("Its name.")}, "Liveness."),
     "OpenApi": {"type": "object", "description": "An OpenAPI 3.1 document.", "required": ["openapi", "info", "paths"]},
@@ -368,6 +420,7 @@ REQUEST_FIELDS: Final = {
     "PurgeRequest": selection.PURGE_FIELDS,
     "RedriveRequest": selection.REDRIVE_FIELDS,
     "UploadRequest": uploads.UPLOAD_FIELDS,
+    "ScheduleRequest": schedule.SCHEDULE_FIELDS,
 }
 """What reads each request, for the test that holds the schemas to it."""
 RETRY_FIELDS: Final = RetryPolicy.__struct_fields__

@@ -16,6 +16,7 @@ import msgspec
 
 from jobline.errors import InvalidRequest, InvalidSettings
 from jobline.job import Job
+from jobline.occurrence import Occurrence
 from jobline.redaction import Redactor
 from jobline.steering import Continue
 
@@ -190,6 +191,11 @@ class Context:
     def traceparent(self) -> str | None:
         """The W3C trace context of whoever enqueued this job, or of who enqueued its parent; `None` when there was none."""
         return self.job.traceparent
+
+    @property
+    def occurrence(self) -> datetime | None:
+        """When the schedule was due whose run this job is, on every attempt the same; `None` for a job that no schedule made."""
+        return None if self.job.occurrence is None else Occurrence.of(self.job.occurrence).at
 
     @property
     def stage(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from jobline.addresses import LOCAL_STAGE
+from jobline.declared_schedules import QUEUES_FILE, read_schedules
 from jobline.definitions import (
     FUNCTION_HEADROOM,
     LONGEST_FUNCTION_TIMEOUT,
@@ -34,11 +35,10 @@ from jobline.errors import InvalidDefinitions
 from jobline.retry import RetryPolicy
 from jobline.toml_file import Table, TomlFile, laid_over, near
 
-QUEUES_FILE: Final = "queues.toml"
 OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", OPERATIONS})
 """Folders under `functions/` that no queue of an adopter's may name."""
 
-_TABLES: Final = ("queues", "retention", "encryption", "access", "api", "logs", "tags")
+_TABLES: Final = ("queues", "schedules", "retention", "encryption", "access", "api", "logs", "tags")
 _QUEUE_KEYS: Final = (
     *("worker", "concurrency", "batch_size", "threads", "lanes", "ordered", "low_latency"),
     *("max_attempts", "retry", "timeout", "stages", "retention"),
@@ -116,8 +116,9 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
         _check_timeout(file, queue, workers[queue.worker])
     workers[OPERATIONS] = Worker(name=OPERATIONS, memory=256, timeout=LONGEST_FUNCTION_TIMEOUT)
     queues[OPERATIONS] = file.convert(_OPERATIONS_QUEUE | retention, Queue, f"queues.{OPERATIONS}")
+    schedules = read_schedules(file, table, stage, queues)
     deployment = {"api": api_front(file, table, access), "tags": tags(file, table), "log_days": log_days(file, table)}
-    fields = {"stage": stage, "queues": queues, "workers": workers, "encryption": encryption, "access": access}
+    fields = {"stage": stage, "queues": queues, "workers": workers, "encryption": encryption, "access": access, "schedules": schedules}
     return file.convert(fields | retention | deployment, Definitions, "")
 
 

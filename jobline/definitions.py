@@ -149,6 +149,19 @@ class Worker(_Strict, frozen=True):
         return self.timeout - FUNCTION_HEADROOM
 
 
+class DeclaredSchedule(_Strict, frozen=True):
+    """A schedule that `queues.toml` declares; see `declared_schedules`, which reads it."""
+
+    name: str
+    cron: str
+    """In AWS's dialect."""
+    timezone: str
+    window_minutes: int
+    paused: bool
+    job: str
+    """JSON text of the enqueue request of each run."""
+
+
 class Encryption(_Strict, frozen=True):
     """With whose key everything is kept."""
 
@@ -207,6 +220,8 @@ class Definitions(_Strict, frozen=True):
     """What the adopter's own tags say of every resource."""
     log_days: int = 30
     """For how many days log lines are kept; one of `LOG_DAYS`."""
+    schedules: dict[str, DeclaredSchedule] = {}
+    """Those of this stage."""
 
     @classmethod
     def load(cls, root: Path, stage: str) -> Definitions:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from jobline.job import FAR_FUTURE, Job
+from jobline.occurrence import Occurrence
 from jobline.payloads import Bodies
 from jobline.secret_fields import HIDDEN, hide
 from jobline.times import format_instant
@@ -54,6 +55,7 @@ def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
         "progress": _raw(job.progress),
         "cancel_requested": job.cancel_requested,
         "parent_id": job.parent_id,
+        "occurrence": None if job.occurrence is None else Occurrence.of(job.occurrence).document(),
     }
     if payload.url is not None:
         document["payload_url"] = payload.url
@@ -72,12 +74,12 @@ def whole_document(job: Job, bodies: Bodies, kind: TypeInfo | None, *, payload: 
     if job.payload_ref is not None and _has_secrets(kind) and bodies.size(job.payload_ref) > LARGEST_INLINE:
         return job_document(job, Shown(), result) | {"omitted": ["payload"]}
     shown = _shown(job.payload, job.payload_ref, bodies, payload)
-    return job_document(job, shown._replace(text=_without_secrets(shown.text, kind)), result)
+    return job_document(job, shown._replace(text=without_secrets(shown.text, kind)), result)
 
 
 def short_document(job: Job, kind: TypeInfo | None) -> dict[str, Any]:
     """The job as lists have it: a body that is kept apart is `null`, and `omitted` names it. `kind` as in `whole_document`."""
-    document = job_document(job, Shown(_without_secrets(job.payload, kind)), Shown(job.result))
+    document = job_document(job, Shown(without_secrets(job.payload, kind)), Shown(job.result))
     omitted = [name for name, reference in (("payload", job.payload_ref), ("result", job.result_ref)) if reference is not None]
     return document | {"omitted": omitted} if omitted else document
 
@@ -97,7 +99,8 @@ def _has_secrets(kind: TypeInfo | None) -> bool:
     return kind is None or kind.secret
 
 
-def _without_secrets(text: str | None, kind: TypeInfo | None) -> str | None:
+def without_secrets(text: str | None, kind: TypeInfo | None) -> str | None:
+    """A payload's JSON text as it may be shown; of a type that nobody knows, nothing is."""
     if text is None or not _has_secrets(kind):
         return text
     return f'"{HIDDEN}"' if kind is None else hide(text, kind.schema)

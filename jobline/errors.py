@@ -41,6 +41,13 @@ class InvalidRequest(JoblineError):
         super().__init__(detail, **extra)
         self.problems = problems
 
+    @classmethod
+    def of(cls, problems: Sequence[FieldProblem]) -> Self:
+        """The error whose detail is the first of these problems, and how many more there are."""
+        first = f"{problems[0]['pointer'].removeprefix('/')} {problems[0]['detail']}"
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return cls(f"{first}{more}", problems=tuple(problems))
+
 
 class InvalidJson(InvalidRequest):
     """The body is not the strict JSON that Jobline takes."""
@@ -53,12 +60,11 @@ class InvalidJob(InvalidRequest):
 
     slug = "invalid-job"
 
-    @classmethod
-    def of(cls, problems: Sequence[FieldProblem]) -> Self:
-        """The error whose detail is the first of these problems, and how many more there are."""
-        first = f"{problems[0]['pointer'].removeprefix('/')} {problems[0]['detail']}"
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return cls(f"{first}{more}", problems=tuple(problems))
+
+class InvalidSchedule(InvalidRequest):
+    """The request is understood, but this schedule cannot be accepted."""
+
+    slug = "invalid-schedule"
 
 
 class UnknownQueue(InvalidJob):
@@ -103,6 +109,12 @@ class JobNotFound(NotFound):
     slug = "job-not-found"
 
 
+class ScheduleNotFound(NotFound):
+    """There is no such schedule."""
+
+    slug = "schedule-not-found"
+
+
 class MethodNotAllowed(JoblineError):
     """The route exists, but not with this method."""
 
@@ -127,10 +139,22 @@ class UniqueConflict(Conflict):
     slug = "unique-conflict"
 
 
+class ScheduleConflict(Conflict):
+    """What schedules there are does not allow this."""
+
+    slug = "schedule-conflict"
+
+
 class PreconditionFailed(JoblineError):
     """The job has changed since it was read."""
 
     slug = "precondition-failed"
+
+
+class ScheduleChanged(PreconditionFailed):
+    """The schedule is not as the request expects it."""
+
+    slug = "schedule-changed"
 
 
 class TooLarge(JoblineError):

@@ -151,6 +151,8 @@ class Job:
     """JSON text of what was asked of its uniqueness (see `locks.Unique`)."""
     parent_id: str | None = None
     """The job whose handler enqueued this one."""
+    occurrence: str | None = None
+    """Which run of which schedule it is, `NAME 2026-01-31T09:30:00Z`; see `occurrence`."""
     depth: int = 0
     """Jobs that enqueued jobs before this one: its parent's depth and one; 0 for a client's own job."""
     request_hash: str | None = None

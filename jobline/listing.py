@@ -111,7 +111,7 @@ def parse_listing(query: Mapping[str, str], *, queue: str | None = None) -> tupl
     if "since" in query:
         given["since"] = _since(query["since"])
     if "limit" in query:
-        given["limit"] = _limit(query["limit"])
+        given["limit"] = parse_limit(query)
     listing = Listing(queue=asked, **given)
     cursor = cursors.decode(query["cursor"], listing.name) if "cursor" in query else None
     if cursor is not None and cursor.part >= len(FILTERS[listing.status][0]):
@@ -186,7 +186,9 @@ def _since(text: str) -> datetime:
         raise InvalidRequest(f"The query parameter since is not a time: {error}.") from None
 
 
-def _limit(text: str) -> int:
+def parse_limit(query: Mapping[str, str]) -> int:
+    """How many entries a page is to have at most. Raises InvalidRequest."""
+    text = query.get("limit", str(DEFAULT_PAGE))
     if not (text.isascii() and text.isdecimal() and len(text) < 6 and 1 <= int(text) <= LONGEST_PAGE):
         raise InvalidRequest(f"The query parameter limit must be a whole number from 1 to {LONGEST_PAGE}.")
     return int(text)

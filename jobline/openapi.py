@@ -30,7 +30,12 @@ _DESCRIPTION: Final = (
     " seconds, but for the delays inside retry, which are milliseconds. Answers may get more fields. Every request is signed by AWS"
     " Signature Version 4 or, at the URL for tokens, carries one; what API Gateway refuses (401, 403, 413, 429, 503) it words itself."
 )
-_TAGS: Final = {"jobs": "Single jobs, and many at once.", "queues": "Whole queues.", "about": "What is deployed."}
+_TAGS: Final = {
+    "jobs": "Single jobs, and many at once.",
+    "queues": "Whole queues.",
+    "schedules": "Jobs that are made by the clock.",
+    "about": "What is deployed.",
+}
 
 _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "wait": {
@@ -59,7 +64,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     },
     "limit": {
         "in": "query",
-        "description": "Jobs on a page at most.",
+        "description": "Entries of a page at most; a page may have fewer.",
         "schema": {"type": "integer", "minimum": 1, "maximum": listing.LONGEST_PAGE, "default": listing.DEFAULT_PAGE},
     },
     "cursor": {
@@ -74,13 +79,13 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     },
     "If-Match": {
         "in": "header",
-        "description": "Only if the job still has one of these entity tags; a weak one matches nothing, * any.",
+        "description": "Only if what is meant still has one of these entity tags; a weak one matches nothing, * any.",
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}(\s*,\s*{_TAG})*)$"},
         "example": '"3"',
     },
     "If-None-Match": {
         "in": "header",
-        "description": "304 when what would be answered has one of these entity tags.",
+        "description": "304 when what would be answered has one of these entity tags. With PUT, * alone: only if there is none.",
         "schema": {"type": "string"},
         "example": '"3"',
     },
@@ -93,6 +98,7 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
 }
 _IN_PATH: Final[dict[str, dict[str, Any]]] = {
     "queue": {"description": "The queue's name.", "schema": {"type": "string", "pattern": NAME}, "example": "emails"},
+    "name": {"description": "The schedule's name.", "schema": {"type": "string", "pattern": NAME}, "example": "nightly"},
     "id": {
         "description": "The job's id, or the beginning of it, at least eight characters, that no other job has.",
         "schema": {"type": "string", "pattern": "^[0-9a-fA-F-]{8,36}$"},

@@ -58,6 +58,8 @@ class EnqueueRequest:
     """Whether Jobline itself asks: its own queue takes nobody else's jobs, since they may touch any queue."""
     traceparent: str | None = None
     """The caller's W3C trace context."""
+    occurrence: str | None = None
+    """The run of a schedule that asks for it (see `occurrence`)."""
     hash: str = ""
     """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written. An upload's id is
     left out: see `hash_with`."""
@@ -140,6 +142,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         group=request.group,
         ordering_key=(request.ordering_key or queue.name) if queue.ordered else None,
         traceparent=request.traceparent,
+        occurrence=request.occurrence,
         unique=None if request.unique is None else msgspec.json.encode(request.unique).decode(),
         request_hash=request.hash or None,
     )

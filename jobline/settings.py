@@ -19,6 +19,7 @@ LANES: Final = "JOBLINE_LANES"
 SET_ASIDE_QUEUE: Final = "JOBLINE_SET_ASIDE_QUEUE"
 MAPPINGS: Final = "JOBLINE_MAPPINGS"
 OPERATIONS_FUNCTION: Final = "JOBLINE_OPERATIONS_FUNCTION"
+SCHEDULES: Final = "JOBLINE_SCHEDULES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,14 @@ class Settings:
     def operations_function(self) -> str:
         """Name of the function that runs operators' jobs, and that alone may pause a queue."""
         return self._read(OPERATIONS_FUNCTION)
+
+    @property
+    def schedules(self) -> dict[str, str]:
+        """Where schedules are kept and what they call, as ARNs and names: the fields of `schedules.Place`."""
+        try:
+            return msgspec.json.decode(self._read(SCHEDULES), type=dict[str, str])
+        except msgspec.MsgspecError as error:
+            raise InvalidSettings(f"{SCHEDULES}: {error}") from error
 
     def _read(self, name: str) -> str:
         value = self.environment.get(name, "")

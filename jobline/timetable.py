@@ -116,15 +116,19 @@ def read_at(value: Any) -> datetime:
     text = re.sub(r"^at\((.*)\)$", r"\1", value.strip()) if isinstance(value, str) else ""
     if not _LOCAL.fullmatch(text):
         try:
-            instant = parse_instant(text)
+            return read_instant(text)
         except ValueError:
             raise ValueError("must be a time such as '2026-01-31T09:30:00', or with an offset '2026-01-31T09:30:00Z'") from None
-        # Whole seconds are all that Scheduler takes, and none is early.
-        return instant if not instant.microsecond else instant.replace(microsecond=0) + timedelta(seconds=1)
     try:
         return datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a time that exists") from None
+
+
+def read_instant(value: Any) -> datetime:
+    """A time with an offset, in whole seconds: what Scheduler takes; a part of one counts as one, since nothing starts early."""
+    instant = parse_instant(value)
+    return instant if not instant.microsecond else instant.replace(microsecond=0) + timedelta(seconds=1)
 
 
 def read_timezone(value: Any) -> str:

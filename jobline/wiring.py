@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_scheduler import EventBridgeSchedulerClient
     from mypy_boto3_sqs import SQSClient
+
+    from jobline.enqueueing import Enqueueing
+    from jobline.settings import Settings
 
 OWN_CALLS = Config(connect_timeout=2, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 3}, tcp_keepalive=True)
 """For our own short calls: what takes longer is lost, and repeating it is safe."""
@@ -67,6 +71,11 @@ class Clients:
         return client
 
     @cached_property
+    def scheduler(self) -> EventBridgeSchedulerClient:
+        client: EventBridgeSchedulerClient = self._make("scheduler", OWN_CALLS)
+        return client
+
+    @cached_property
     def s3(self) -> S3Client:
         # Links that we sign must name the bucket's own region (virtual style does) and be of version 4; a local AWS has no such names.
         style: Literal["path", "virtual"] = "path" if "AWS_ENDPOINT_URL" in os.environ else "virtual"
@@ -101,6 +110,30 @@ def _take_over(redactor: Redactor, log: Any) -> None:
     sys.stdout, sys.stderr = Printed(sys.stdout, redactor), Printed(sys.stderr, redactor)
 
 
+def make_enqueueing(settings: Settings, clients: Clients, log: Any) -> Enqueueing:
+    """What makes jobs in a function that is no API."""
+    from jobline.definitions import Definitions
+    from jobline.direct import Direct
+    from jobline.enqueueing import Enqueueing
+    from jobline.payloads import Bodies
+    from jobline.queue import Queues
+    from jobline.store import JobStore
+    from jobline.types import Types
+
+    def queues() -> Queues:
+        return Queues(clients.sqs, settings.queue_url_base)
+
+    return Enqueueing(
+        store=JobStore(clients.dynamodb, settings.table),
+        bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
+        definitions=Definitions.baked(),
+        types=Types.baked(),
+        now=utc_now,
+        random=os.urandom,
+        direct=Direct(queues=queues, lanes=settings.lanes, clock=utc_now, log=log),
+    )
+
+
 def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
     """The Lambda handler of a worker folder: `handler = worker_handler(__package__)` is all that its `handler.py` says.
 
@@ -111,8 +144,6 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
     from jobline.children import Children
     from jobline.context import Toolbox
     from jobline.definitions import Definitions
-    from jobline.direct import Direct
-    from jobline.enqueueing import Enqueueing
     from jobline.payloads import Bodies
     from jobline.quarantine import Quarantine
     from jobline.queue import Queues
@@ -130,15 +161,6 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
     store = JobStore(clients.dynamodb, settings.table)
     bodies = Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket)
     queues = Queues(clients.sqs, settings.queue_url_base)
-    enqueueing = Enqueueing(
-        store=store,
-        bodies=bodies,
-        definitions=definitions,
-        types=types,
-        now=utc_now,
-        random=os.urandom,
-        direct=Direct(queues=lambda: queues, lanes=settings.lanes, clock=utc_now, log=log),
-    )
     tools: Toolbox = (make_tools or Toolbox)(
         client=lambda service: boto3.client(service, config=HANDLER_CALLS),  # type: ignore[call-overload]
         stage=settings.stage,
@@ -147,7 +169,7 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
         settings={name: os.environ.get(name, value) for name, value in declared.environment.items()},
         secrets=declared.secrets,
         clock=utc_now,
-        children=Children(enqueueing),
+        children=Children(make_enqueueing(settings, clients, log)),
         redactor=redactor,
     )
     worker = Worker(
@@ -173,12 +195,17 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
 
 
 def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
-    """The Lambda handler of the operations worker: batches of its queue as any worker, and requests to pause or resume a queue."""
+    """The Lambda handler of the operations worker: batches of its queue as any worker, requests to pause or resume a queue, and the
+    runs of schedules, from EventBridge Scheduler or, when an earlier call of it failed, from its queue.
+    """
     from jobline.counter_items import CounterItems
     from jobline.definitions import Definitions
+    from jobline.firing import DELIVERY, Firing, failed_delivery
     from jobline.operator_tools import OperatorTools
     from jobline.pausing import REQUEST, Pausing
+    from jobline.queue import Queues
     from jobline.queue_states import QueueStates
+    from jobline.schedule_notes import ScheduleNotes
     from jobline.settings import Settings
     from jobline.store import JobStore
 
@@ -191,7 +218,20 @@ def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext]
         package, partial(OperatorTools, store=store, counters=CounterItems(clients.dynamodb, settings.table), keep=Definitions.baked().keep)
     )
 
+    log = make_log()
+    firing = Firing(
+        enqueueing=make_enqueueing(settings, clients, log),
+        note=ScheduleNotes(clients.dynamodb, settings.table).write,
+        queues=lambda: Queues(clients.sqs, settings.queue_url_base),
+        clock=utc_now,
+        log=log,
+    )
+
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        return pausing.handle(event) if REQUEST in event else work(event, context)
+        if REQUEST in event:
+            return pausing.handle(event)
+        if DELIVERY in event:
+            return firing.handle(event)
+        return firing.repeat(event) if failed_delivery(event) else work(event, context)
 
     return handler

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -29,11 +30,15 @@ from jobline.payloads import Bodies
 from jobline.queue import Queues
 from jobline.redaction import Redactor
 from jobline.retry import RetryPolicy
+from jobline.schedule_notes import RunNote
+from jobline.schedules import Place, Schedules
+from jobline.scheduling import Scheduling
 from jobline.selection import Purge, Redrive
 from jobline.service import Service
 from jobline.stats import QueueStats
 from jobline.store import Store
 from jobline.types import TypeInfo, Types
+from tests import aws
 from tests.contract import expect_as_documented
 from tests.factories import NOW
 
@@ -79,6 +84,14 @@ TYPES = Types(
 
 STATS: dict[str, Any] = EXAMPLES["Stats"]["numbers"]
 """Numbers of a queue; `pending` tells by the length of its name of which."""
+
+PLACE = Place(
+    group="schedules",
+    function="arn:aws:lambda:eu-west-1:123456789012:function:operations",
+    role="arn:aws:iam::123456789012:role/schedules",
+    set_aside="arn:aws:sqs:eu-west-1:123456789012:set-aside",
+)
+"""Where schedules are: a test that has any runs on moto, with this group."""
 
 LANES = {"letters": {"normal": "letters.fifo"}}
 
@@ -154,7 +167,16 @@ class Client:
         self.service = Service(**given)
         self.paused: set[str] = set()
         operations = Operations(enqueueing=self.service.enqueueing, switch=self._switch, read_paused=lambda queues: self.paused)
-        self.api = Api(self.service, operations, stage="test", log=self.log, redactor=self.redactor, read_contract=compact)
+        self.notes: dict[str, RunNote] = {}
+        self.scheduling = Scheduling(
+            schedules=Schedules(cache(partial(aws.client, "scheduler")), PLACE),
+            enqueueing=self.service.enqueueing,
+            declared={"declared"},
+            read_note=self.notes.get,
+        )
+        self.api = Api(
+            self.service, operations, lambda: self.scheduling, stage="test", log=self.log, redactor=self.redactor, read_contract=compact
+        )
 
     def _direct(self, lanes: Mapping[str, Mapping[str, str]]) -> Direct:
         """Sends into `self.sqs`, whose queues `lanes` names."""

@@ -1,10 +1,13 @@
 """Lambda entry point of the API: one HTTP request in, one answer out."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from functions.api.routes import Api
 from jobline.api_routes import OPENAPI_FILE
@@ -19,6 +22,9 @@ from jobline.settings import Settings
 from jobline.store import JobStore
 from jobline.types import Types
 from jobline.wiring import Clients, LambdaContext, make_log, utc_now
+
+if TYPE_CHECKING:
+    from jobline.scheduling import Scheduling
 
 settings = Settings.from_environment(os.environ)
 clients = Clients()
@@ -40,6 +46,20 @@ def switch(queue: str, paused: bool) -> None:
     from jobline.pausing import ask
 
     ask(clients.lambda_, settings.operations_function, queue, paused=paused)
+
+
+@cache
+def scheduling() -> Scheduling:
+    from jobline.schedule_notes import ScheduleNotes
+    from jobline.schedules import Place, Schedules
+    from jobline.scheduling import Scheduling
+
+    return Scheduling(
+        schedules=Schedules(lambda: clients.scheduler, Place(**settings.schedules)),
+        enqueueing=service.enqueueing,
+        declared=service.definitions.schedules,
+        read_note=ScheduleNotes(clients.dynamodb, settings.table).read,
+    )
 
 
 def read_contract() -> str:
@@ -64,7 +84,7 @@ service = Service(
     direct=Direct(queues=queues, lanes=settings.lanes, clock=utc_now, log=log),
 )
 operations = Operations(enqueueing=service.enqueueing, switch=switch, read_paused=read_paused)
-api = Api(service, operations, stage=settings.stage, log=log, redactor=redactor, read_contract=read_contract)
+api = Api(service, operations, scheduling, stage=settings.stage, log=log, redactor=redactor, read_contract=read_contract)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
@@ -17,6 +17,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 from functions.api.http import Request, answer, etag, found_by
 from functions.api.job_routes import JobRoutes
 from functions.api.operator_routes import OperatorRoutes
+from functions.api.schedule_routes import ScheduleRoutes
 from jobline import strict_json
 from jobline.api_routes import ROUTES
 from jobline.documents import encode
@@ -29,6 +30,9 @@ from jobline.redaction import Redactor
 from jobline.request import parse_request
 from jobline.service import Service
 
+if TYPE_CHECKING:
+    from jobline.scheduling import Scheduling
+
 _LONGEST_PATH_TOLD: Final = 200
 
 
@@ -36,9 +40,19 @@ class Api:
     """The HTTP API over a `Service`, behind API Gateway's HTTP API (payload format 2.0)."""
 
     def __init__(
-        self, service: Service, operations: Operations, *, stage: str, log: Log, redactor: Redactor, read_contract: Callable[[], str]
+        self,
+        service: Service,
+        operations: Operations,
+        scheduling: Callable[[], Scheduling],
+        *,
+        stage: str,
+        log: Log,
+        redactor: Redactor,
+        read_contract: Callable[[], str],
     ) -> None:
-        """`redactor` is told what `log` must not say; `read_contract` reads the OpenAPI document (JSON), when it is asked for."""
+        """`redactor` is told what `log` must not say; `read_contract` reads the OpenAPI document (JSON), when it is asked for; so with
+        `scheduling`, which needs more than jobs do.
+        """
         self._service = service
         self._operations = operations
         self._stage = stage
@@ -48,6 +62,7 @@ class Api:
         self._request = Request(self._app, service, redactor)
         self._jobs = JobRoutes(service, self._request, log)
         self._operators = OperatorRoutes(service, operations, self._request)
+        self._schedules = ScheduleRoutes(service, scheduling, self._request)
         answers = self._answers()
         for route in ROUTES:
             # A path that is one route's own word for word is no other route's with a parameter: what that takes is refused here.
@@ -90,6 +105,13 @@ class Api:
             "resume": self._operators.resume,
             "purge": self._operators.purge,
             "redrive": self._operators.redrive,
+            "list_schedules": self._schedules.page,
+            "get_schedule": self._schedules.show,
+            "put_schedule": self._schedules.put,
+            "delete_schedule": self._schedules.delete,
+            "pause_schedule": self._schedules.pause,
+            "resume_schedule": self._schedules.resume,
+            "run_schedule": self._schedules.run,
             "list_types": self._types,
             "get_openapi": self._contract,
             "get_health": self._health,

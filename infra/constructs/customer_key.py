@@ -38,7 +38,7 @@ class CustomerKey(Construct):
         )
         self._allow_log_groups()
 
-    def allow(self, function: JobFunction, service: Literal["dynamodb", "lambda", "s3", "sqs"], *calls: str) -> None:
+    def allow(self, function: JobFunction, service: Literal["dynamodb", "lambda", "s3", "scheduler", "sqs"], *calls: str) -> None:
         """Lets the function use the key by these KMS calls (`Decrypt`, …), through that service and in no other way."""
         stack = Stack.of(self)
         function.allow(

@@ -14,9 +14,9 @@ from infra.acknowledgements import acknowledge_wildcards
 
 POLICIES: Final = {Access.READ: "JobsRead", Access.WRITE: "JobsWrite", Access.ADMIN: "JobsAdmin"}
 DESCRIPTIONS: Final = {
-    Access.READ: "See jobs with their payloads and results, queues and types",
-    Access.WRITE: "JobsRead, and enqueue, upload, cancel, retry, replay and reschedule jobs",
-    Access.ADMIN: "JobsWrite, and pause, resume, purge and redrive queues",
+    Access.READ: "See jobs with their payloads and results, queues, schedules and types",
+    Access.WRITE: "JobsRead, and enqueue, upload, cancel, retry, replay and reschedule jobs, and run schedules out of turn",
+    Access.ADMIN: "JobsWrite, and pause, resume, purge and redrive queues, and make, change, pause and delete schedules",
 }
 
 

@@ -110,7 +110,11 @@ def test_cloudwatch_uses_a_new_key_for_this_stacks_log_groups_alone() -> None:
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        ("Api", {"lambda": {"Decrypt"}, "dynamodb": READ | WRITE, "s3": {"Decrypt", "GenerateDataKey"}}),
+        (
+            "Api",
+            {"lambda": {"Decrypt"}, "dynamodb": READ | WRITE, "s3": {"Decrypt", "GenerateDataKey"}}
+            | {"scheduler": {"Decrypt", "DescribeKey", "GenerateDataKey"}},
+        ),
         ("Relay", {"lambda": {"Decrypt"}, "dynamodb": READ, "sqs": {"Decrypt", "GenerateDataKey"}}),
         ("Observer", {"lambda": {"Decrypt"}, "dynamodb": READ | WRITE}),
         ("Ticker", {"lambda": {"Decrypt"}, "dynamodb": READ | WRITE}),

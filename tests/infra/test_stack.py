@@ -13,7 +13,7 @@ from jobline.api_routes import ROUTES
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import InvalidDefinitions
 from jobline.long_poll import LONGEST_WAIT
-from jobline.settings import BUCKET, LANES, MAPPINGS, OPERATIONS_FUNCTION, QUEUE_URL_BASE, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
+from jobline.settings import BUCKET, LANES, MAPPINGS, OPERATIONS_FUNCTION, QUEUE_URL_BASE, SCHEDULES, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
 from tests.infra.deployment import OWN_FUNCTIONS, as_list, definitions, functions, make_stack, mappings, resources, template, the
 
 BOTH = pytest.mark.parametrize("stage", ["dev", "local"])
@@ -63,8 +63,8 @@ def test_who_enqueues_may_send_into_every_lane_of_a_low_latency_queue() -> None:
     for function in ("Api", "Fast", "Operations"):
         [policy] = [policy for name, policy in policies if name.startswith(f"{function}Role")]
         statements = policy["Properties"]["PolicyDocument"]["Statement"]
-        [sends] = [statement["Resource"] for statement in statements if "sqs:SendMessage" in as_list(statement["Action"])]
-        lanes = {re.sub("[0-9A-F]{8}$", "", lane["Fn::GetAtt"][0]) for lane in sends}
+        sends = [lane for one in statements if "sqs:SendMessage" in as_list(one["Action"]) for lane in as_list(one["Resource"])]
+        lanes = {re.sub("[0-9A-F]{8}$", "", lane["Fn::GetAtt"][0]) for lane in sends} - {"Queuesoperationsnormal"}
         assert lanes == {"Queuesfasthigh", "Queuesfastnormal", "Queuesfastlow"}
 
 
@@ -228,11 +228,13 @@ def test_the_stream_has_two_readers(stage: str) -> None:
 
 @BOTH
 def test_the_ticker_runs_each_minute_and_a_failed_tick_is_not_repeated(stage: str) -> None:
-    schedule = the(stage, "AWS::Scheduler::Schedule")
+    [schedule] = [one for name, one in resources(stage, "AWS::Scheduler::Schedule").items() if name.startswith("Minute")]
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
     assert schedule["Target"]["Arn"] == {"Fn::GetAtt": [functions(stage)["ticker"][0], "Arn"]}
     assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] == 0
-    assert the(stage, "AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 0
+    ticker = {"Ref": functions(stage)["ticker"][0]}
+    [calls] = [one for one in resources(stage, "AWS::Lambda::EventInvokeConfig").values() if one["FunctionName"] == ticker]
+    assert calls["MaximumRetryAttempts"] == 0
     assert functions(stage)["ticker"][1]["Timeout"] < 60  # two ticks never run together
 
 
@@ -326,7 +328,7 @@ def test_every_function_is_told_what_it_reads_and_nothing_else(stage: str) -> No
     }
     for_worker = {STAGE, TABLE, BUCKET, WORKER, QUEUE_URL_BASE, LANES}
     assert told == {
-        "api": {STAGE, TABLE, BUCKET, OPERATIONS_FUNCTION, QUEUE_URL_BASE, LANES},
+        "api": {STAGE, TABLE, BUCKET, OPERATIONS_FUNCTION, QUEUE_URL_BASE, LANES, SCHEDULES},
         "relay": {STAGE, TABLE, QUEUE_URL_BASE, LANES, SET_ASIDE_QUEUE},
         "observer": {STAGE, TABLE, BUCKET},
         "ticker": {STAGE, TABLE},

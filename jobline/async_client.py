@@ -129,6 +129,40 @@ class AsyncClient:
         """What types there are, with the JSON Schema of their payloads."""
         return list((await self.run(self.flows.look("/types")))["types"])
 
+    async def put_schedule(self, name: str, type: Any, payload: Any = None, *, queue: str | None = None, **fields: Any) -> dict[str, Any]:
+        """Makes a schedule, or replaces the one of this name; see `client.Client.put_schedule`."""
+        return await self.run(self.flows.put_schedule(name, type, payload, queue, fields))
+
+    async def schedules(self) -> AsyncIterator[dict[str, Any]]:
+        """The schedules, read page by page as they are asked for."""
+        cursor: str | None = None
+        while True:
+            found, cursor = await self.run(self.flows.schedule_page(cursor))
+            for each in found:
+                yield each
+            if cursor is None:
+                return
+
+    async def schedule(self, name: str) -> dict[str, Any]:
+        """A schedule, with its next runs and what became of the last. Raises ScheduleNotFound."""
+        return dict(await self.run(self.flows.look(f"/schedules/{name}")))
+
+    async def pause_schedule(self, name: str) -> dict[str, Any]:
+        """Keeps a schedule from running. Raises ScheduleNotFound."""
+        return await self.run(self.flows.switch_schedule(name, "pause"))
+
+    async def resume_schedule(self, name: str) -> dict[str, Any]:
+        """Lets a paused schedule run again; what it missed is not made up for. Raises ScheduleNotFound."""
+        return await self.run(self.flows.switch_schedule(name, "resume"))
+
+    async def run_schedule(self, name: str) -> AsyncJob:
+        """Runs a schedule now, out of turn: its job. Raises ScheduleNotFound."""
+        return AsyncJob(self, await self.run(self.flows.run_schedule(name)))
+
+    async def delete_schedule(self, name: str) -> None:
+        """Deletes a schedule; the jobs that it made go on. Raises ScheduleNotFound, and ScheduleConflict for a declared one."""
+        await self.run(self.flows.delete_schedule(name))
+
     async def run(self, flow: Flow[T]) -> T:
         """Drives a flow to its end."""
         try:

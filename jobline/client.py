@@ -217,6 +217,44 @@ class Client:
         """What types there are, with the JSON Schema of their payloads."""
         return list(self.run(self.flows.look("/types"))["types"])
 
+    def put_schedule(self, name: str, type: Any, payload: Any = None, *, queue: str | None = None, **fields: Any) -> dict[str, Any]:
+        """Makes a schedule, or replaces the one of this name: `put_schedule("nightly", "send_email", {"to": …}, cron="0 9 * * MON-FRI")`.
+
+        `fields` are those of `PUT /schedules/{name}`: one of `cron`, `rate` and `at`, `timezone`, `start`, `end`, `flexible_window`,
+        `paused`, and what its jobs get: `priority`, `tags` and so on. Answers the schedule, with its next runs.
+        Raises InvalidSchedule, InvalidJob and its kin, and ScheduleConflict for one that `queues.toml` declares.
+        """
+        return self.run(self.flows.put_schedule(name, type, payload, queue, fields))
+
+    def schedules(self) -> Iterator[dict[str, Any]]:
+        """The schedules, read page by page as they are asked for."""
+        cursor: str | None = None
+        while True:
+            found, cursor = self.run(self.flows.schedule_page(cursor))
+            yield from found
+            if cursor is None:
+                return
+
+    def schedule(self, name: str) -> dict[str, Any]:
+        """A schedule, with its next runs and what became of the last. Raises ScheduleNotFound."""
+        return dict(self.run(self.flows.look(f"/schedules/{name}")))
+
+    def pause_schedule(self, name: str) -> dict[str, Any]:
+        """Keeps a schedule from running. Raises ScheduleNotFound."""
+        return self.run(self.flows.switch_schedule(name, "pause"))
+
+    def resume_schedule(self, name: str) -> dict[str, Any]:
+        """Lets a paused schedule run again; what it missed is not made up for. Raises ScheduleNotFound."""
+        return self.run(self.flows.switch_schedule(name, "resume"))
+
+    def run_schedule(self, name: str) -> Job:
+        """Runs a schedule now, out of turn: its job. Raises ScheduleNotFound."""
+        return Job(self, self.run(self.flows.run_schedule(name)))
+
+    def delete_schedule(self, name: str) -> None:
+        """Deletes a schedule; the jobs that it made go on. Raises ScheduleNotFound, and ScheduleConflict for a declared one."""
+        self.run(self.flows.delete_schedule(name))
+
     def run(self, flow: Flow[T]) -> T:
         """Drives a flow to its end."""
         try:

@@ -219,6 +219,36 @@ class Flows:
         answer = yield from self.send(Request("PATCH", f"/jobs/{job_id}", json=body))
         return dict(answer.body)
 
+    # ------------------------------------------------------------------------------------------------ schedules
+
+    def put_schedule(self, name: str, type: Any, payload: Any, queue: str | None, fields: Mapping[str, Any]) -> Flow[dict[str, Any]]:
+        """The schedule as it is from now on."""
+        body = yield from self._body(NewJob(type, payload, queue, dict(fields)))
+        del body["idempotency_key"]
+        answer = yield from self.send(Request("PUT", f"/schedules/{name}", json=body))
+        return dict(answer.body)
+
+    def schedule_page(self, cursor: str | None) -> Flow[tuple[list[dict[str, Any]], str | None]]:
+        """Some of the schedules, and the cursor of the others."""
+        answer = yield from self.send(Request("GET", "/schedules", params={"limit": PAGE} | ({} if cursor is None else {"cursor": cursor})))
+        return list(answer.body["schedules"]), answer.body["next"]
+
+    def switch_schedule(self, name: str, verb: str) -> Flow[dict[str, Any]]:
+        """`pause` or `resume`."""
+        answer = yield from self.send(Request("POST", f"/schedules/{name}/{verb}"))
+        return dict(answer.body)
+
+    def run_schedule(self, name: str) -> Flow[dict[str, Any]]:
+        """The job of a run out of turn, under a key of its own, so that a repetition finds it."""
+        answer = yield from self.send(Request("POST", f"/schedules/{name}/run", headers={"Idempotency-Key": str(uuid.uuid4())}))
+        return dict(answer.body)
+
+    def delete_schedule(self, name: str) -> Flow[None]:
+        """Nothing. Raises ScheduleNotFound, after a request whose answer was lost as well."""
+        yield from self.send(Request("DELETE", f"/schedules/{name}"))
+
+    # ------------------------------------------------------------------------------------------------ whatever is to be seen
+
     def look(self, path: str) -> Flow[Any]:
         """What a GET answers."""
         answer = yield from self.send(Request("GET", path))

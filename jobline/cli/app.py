@@ -37,6 +37,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "resume": ("operator_commands", "Let a paused queue's jobs start again."),
         "purge": ("operator_commands", "Cancel what waits in a queue and delete what is over; what runs is left alone."),
         "redrive": ("operator_commands", "Run a queue's dead jobs (or others that ended badly) again, now."),
+        "schedules": ("schedule_commands", "List the schedules; create, pause, resume, run and delete them."),
     },
     "Deployment": {
         "doctor": ("doctor_command", "Look for what is wrong with the deployment and with this machine."),

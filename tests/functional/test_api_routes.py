@@ -6,13 +6,15 @@ import json
 from typing import Any
 
 import pytest
+from moto import mock_aws
 
 from jobline import openapi
 from jobline.api_routes import ROUTES, Route
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.job import Job
 from jobline.memory import MemoryStore
-from tests.api import Client, event
+from tests import aws
+from tests.api import PLACE, Client, event
 from tests.factories import JOB_ID
 
 
@@ -74,8 +76,10 @@ def test_types_come_with_their_schema_and_only_those_that_a_queue_takes(api: Cli
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_every_route_of_the_table_is_answered(api: Client, route: Route) -> None:
-    path = route.path.replace("{queue}", "emails").replace("{id}", JOB_ID)
-    answer = api.call(route.method, path)
+    path = route.path.replace("{queue}", "emails").replace("{id}", JOB_ID).replace("{name}", "nightly")
+    with mock_aws():  # where schedules are
+        aws.client("scheduler").create_schedule_group(Name=PLACE.group)
+        answer = api.call(route.method, path)
     assert answer.status < 500
     assert answer.status != 405
     assert "There is no route" not in answer.text

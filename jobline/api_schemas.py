@@ -222,6 +222,7 @@ _SCHEDULE_TIMES: Final[dict[str, Schema]] = {
     "paused": _flag("Whether it does not run; left out, a new schedule runs and an old one stays as it is."),
 }
 _SCHEDULE_REQUEST: Final = _SCHEDULE_TIMES | {name: each for name, each in _ENQUEUE.items() if name in schedule.JOB_FIELDS}
+_UNIQUE_GIVEN: Final = {name: _or_null(each) for name, each in _UNIQUE.items()}
 _SCHEDULE: Final[dict[str, Schema]] = {
     "name": _text(f"Its name. {_NAMED}", pattern=NAME),
     "cron": _or_null(_text("The six fields, in AWS's dialect.")),
@@ -233,7 +234,8 @@ _SCHEDULE: Final[dict[str, Schema]] = {
     "flexible_window": _whole("Seconds that a run may be late.", 0),
     "paused": _flag("Whether it does not run."),
     "declared": _flag("Whether `queues.toml` declares it, so that only a deployment changes it."),
-    **{name: _or_null(each) for name, each in _ENQUEUE.items() if name in schedule.JOB_FIELDS and name != "payload"},
+    **{name: _or_null(each) for name, each in _ENQUEUE.items() if name in schedule.JOB_FIELDS.keys() - {"payload", "unique"}},
+    "unique": {"type": ["object", "null"], "description": "Keeps a second job from being made.", "properties": _UNIQUE_GIVEN},
     "payload": {"description": "What its jobs are given, as it was written; null when that was left out. Secrets are hidden."},
     "next_runs": _list(_instant("UTC."), "The next five; none while it is paused, or when its time is over.", maxItems=schedule.RUNS_TOLD),
     "created_at": _or_null(_instant("When it was created.")),

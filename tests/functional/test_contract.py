@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
 
 from jobline.memory_items import MemoryBucket, MemoryItems
 from jobline.payloads import Bodies
-from tests.api import Client
+from tests import aws
+from tests.api import PLACE, Client
 from tests.http_api import http_api
 from tests.schemathesis_run import findings, narrowed
 
@@ -19,7 +21,8 @@ from tests.schemathesis_run import findings, narrowed
 def test_schemathesis_finds_nothing(phases: str, examples: int, tmp_path: Path) -> None:
     items: Any = MemoryItems()
     bucket: Any = MemoryBucket()
-    with http_api(Client(bodies=Bodies(items, "jobs", lambda: bucket, "bodies"))) as api:
+    with mock_aws(), http_api(Client(bodies=Bodies(items, "jobs", lambda: bucket, "bodies"))) as api:
+        aws.client("scheduler").create_schedule_group(Name=PLACE.group)
         document = narrowed("emails", "send_sms", longest=60)
         found = findings(api.url, document, tmp_path, queue="emails", examples=examples, phases=phases, seconds=200)
     assert not found, found

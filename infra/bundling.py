@@ -57,6 +57,7 @@ HOST_ONLY: Final = frozenset(
         "demo_integrations",
         "demo_jobs",
         "demo_notifications",
+        "demo_scheduled",
         "deployment_tables",
         "dev",
         "diagram",

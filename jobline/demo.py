@@ -22,6 +22,7 @@ from jobline import demo_integrations
 from jobline.connection import Connection
 from jobline.demo_jobs import PHOTO_KEY, Act, Json, NotAsExpected, Progress, acts, expect, photo, receiver
 from jobline.demo_notifications import notification_acts
+from jobline.demo_scheduled import scheduled_acts
 from jobline.errors import JoblineError
 from jobline.local_aws import ROOT, LocalAws, LocalAwsError, configured_port, stop_cleanly_when_told
 from jobline.local_stack import LocalStack
@@ -78,7 +79,12 @@ def run(stack: LocalStack, console: Console, only: Sequence[str] = ()) -> None:
         Connection.find(api_url=stack.deployment().api_url) as api,
     ):
         watched = []
-        everything = [*acts(read_object, deliveries), *notification_acts(stack, bucket), *demo_integrations.acts(vendors)]
+        everything = [
+            *acts(read_object, deliveries),
+            *notification_acts(stack, bucket),
+            *demo_integrations.acts(vendors),
+            *scheduled_acts(stack, bucket),
+        ]
         for act in chosen(everything, only):
             job = api.request("POST", "/jobs", json=act.request).body
             watched.append(Progress(act, job["id"], job))

@@ -58,8 +58,21 @@ def narrowed(queue: str, type: str, *, longest: int) -> dict[str, Any]:
     return document
 
 
-def findings(url: str, document: dict[str, Any], folder: Path, *, queue: str, examples: int, phases: str, seconds: int) -> str:
-    """What schemathesis finds, with `examples` generated requests per operation at most; empty when that is nothing."""
+def findings(
+    url: str,
+    document: dict[str, Any],
+    folder: Path,
+    *,
+    queue: str,
+    examples: int,
+    phases: str,
+    seconds: int,
+    key: tuple[str, str] = (ACCOUNT, SECRET),
+) -> str:
+    """What schemathesis finds, with `examples` generated requests per operation at most; empty when that is nothing.
+
+    `key` is the id and the secret of the access key that signs.
+    """
     (folder / "openapi.json").write_text(json.dumps(document))
     # No file but this one decides, wherever the tests are run from.
     (folder / "schemathesis.toml").write_text(SETTINGS)
@@ -79,6 +92,6 @@ def findings(url: str, document: dict[str, Any], folder: Path, *, queue: str, ex
     ]
     command += ["--warnings", "off", "--suppress-health-check", "all", "--request-timeout", "30"]
     environment = {"SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks", "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "CONTRACT_QUEUE": queue}
-    environment |= {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION, "PATH": os.environ["PATH"]}
+    environment |= {"AWS_ACCESS_KEY_ID": key[0], "AWS_SECRET_ACCESS_KEY": key[1], "AWS_REGION": REGION, "PATH": os.environ["PATH"]}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
     return "" if done.returncode == 0 else done.stdout + done.stderr

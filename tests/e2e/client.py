@@ -45,9 +45,9 @@ class Client:
             SigV4Auth(self._credentials, "execute-api", REGION).add_auth(request)
         return dict(request.headers)
 
-    def send(self, method: str, path: str, content: bytes, headers: Mapping[str, str]) -> Answer:
+    def send(self, method: str, path: str, content: bytes, headers: Mapping[str, str], *, timeout: float = 30) -> Answer:
         """Sends what it is given, as it stands."""
-        response = httpx2.request(method, self.url + path, content=content, headers=headers, timeout=30, trust_env=False)
+        response = httpx2.request(method, self.url + path, content=content, headers=headers, timeout=timeout, trust_env=False)
         return Answer(response.status_code, response.json() if response.content else None, response.headers)
 
     def enqueue(self, queue: str, type: str, payload: Any = None, **more: Any) -> str:

@@ -56,6 +56,7 @@ HOST_ONLY: Final = frozenset(
         "demo",
         "demo_integrations",
         "demo_jobs",
+        "demo_media",
         "demo_notifications",
         "demo_scheduled",
         "deployment_tables",

@@ -174,6 +174,11 @@ class Context:
         return self.job.tags
 
     @property
+    def created_at(self) -> datetime:
+        """When the job was enqueued: the same on every attempt."""
+        return self.job.created_at
+
+    @property
     def max_attempts(self) -> int:
         return self.job.max_attempts
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from jobline import demo_integrations
+from jobline import demo_integrations, demo_media
 from jobline.connection import Connection
 from jobline.demo_jobs import PHOTO_KEY, Act, Json, NotAsExpected, Progress, acts, expect, photo, receiver
 from jobline.demo_notifications import notification_acts
@@ -83,6 +83,7 @@ def run(stack: LocalStack, console: Console, only: Sequence[str] = ()) -> None:
             *acts(read_object, deliveries),
             *notification_acts(stack, bucket),
             *demo_integrations.acts(vendors),
+            *demo_media.acts(read_object),
             *scheduled_acts(stack, bucket),
         ]
         for act in chosen(everything, only):

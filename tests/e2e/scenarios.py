@@ -212,6 +212,12 @@ def resized(world: World) -> None:
     world.end(world.enqueue("images", "image_resize", {"source": "uploads/grants.jpeg", "sizes": [{"width": 10}]}))
 
 
+def typeset(world: World) -> None:
+    bucket = world.stack.outputs()["BucketName"]
+    world.stack.client("s3").put_object(Bucket=bucket, Key="templates/grants.typ", Body=b"Granted")
+    world.end(world.enqueue("documents", "pdf_generate", {"template": "templates/grants.typ"}))
+
+
 def unreadable(world: World) -> None:
     """A message that nobody can read, in a dead-letter queue."""
     world.stack.client("sqs").send_message(QueueUrl=world.queue_url("diagnosticsdead"), MessageBody="nobody can read this")

@@ -57,6 +57,8 @@ NEEDED: Mapping[str, Scenario] = {
     "notifications: s3:PutObject on receipts/*": scenarios.mailed,
     "media: s3:GetObject on *": scenarios.resized,
     "media: s3:PutObject on results/*": scenarios.resized,
+    "documents: s3:GetObject on templates/*": scenarios.typeset,
+    "documents: s3:PutObject on results/*": scenarios.typeset,
     "operations: dynamodb:GetItem on table": scenarios.paused,
     "operations: dynamodb:DeleteItem on table": scenarios.purged,
     "operations: dynamodb:BatchGetItem on table": scenarios.purged,

@@ -240,7 +240,7 @@ def test_byte_code_of_a_library_that_is_partly_no_python_is_made_as_far_as_possi
 # ---- the real functions
 
 
-@pytest.mark.parametrize("function", [*OWN_FUNCTIONS, "notifications", "media", "integrations", "diagnostics"])
+@pytest.mark.parametrize("function", [*OWN_FUNCTIONS, "notifications", "media", "documents", "integrations", "diagnostics"])
 def test_every_function_starts_with_what_is_in_its_asset_and_nothing_else(function: str, tmp_path: Path) -> None:
     archive = Bundles(ROOT, definitions("local"), settings_for("local").target).archive(function)
     with zipfile.ZipFile(archive) as zipped:

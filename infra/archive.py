@@ -10,6 +10,8 @@ EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can say."""
 READABLE: Final = 0o644
 """Lambda runs as a user of its own, so every file must be readable by others."""
+EXECUTABLE: Final = 0o755
+"""A program among the libraries, such as ffmpeg; /var/task cannot be written to, so it must be one when it comes."""
 ALREADY_COMPRESSED: Final = (".gz", ".zip", ".png", ".jpg", ".woff2")
 
 
@@ -18,13 +20,14 @@ def write_tree(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive, "w") as zipped:
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                add(zipped, path.relative_to(folder).as_posix(), path.read_bytes())
+                mode = EXECUTABLE if path.stat().st_mode & 0o100 else READABLE
+                add(zipped, path.relative_to(folder).as_posix(), path.read_bytes(), mode)
 
 
-def add(zipped: zipfile.ZipFile, name: str, content: bytes) -> None:
+def add(zipped: zipfile.ZipFile, name: str, content: bytes, mode: int = READABLE) -> None:
     """Adds one file."""
     entry = zipfile.ZipInfo(name, EPOCH)
-    entry.external_attr = READABLE << 16
+    entry.external_attr = mode << 16
     # Level 6 is zlib's own default; Lambda reads what is stored as fast, and models (.gz) only get larger.
     entry.compress_type = zipfile.ZIP_STORED if name.endswith(ALREADY_COMPRESSED) else zipfile.ZIP_DEFLATED
     zipped.writestr(entry, content, compresslevel=6)

@@ -23,7 +23,7 @@ from infra.archive import write_tree
 from infra.byte_code import Compiler
 from infra.errors import BundlingError
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Grows when this module makes another zip of the same requirements."""
 
 KEPT_DAYS: Final = 30

@@ -69,6 +69,7 @@ def run(stack: LocalStack, console: Console, only: Sequence[str] = ()) -> None:
     s3, bucket = stack.client("s3"), stack.outputs()["BucketName"]
     s3.put_object(Bucket=bucket, Key=PHOTO_KEY, Body=photo())
     s3.put_object(Bucket=bucket, Key=demo_integrations.CONTACTS_KEY, Body=demo_integrations.contacts())
+    s3.put_object(Bucket=bucket, Key=demo_media.CLIP_KEY, Body=demo_media.clip())
 
     def read_object(key: str) -> bytes:
         return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())

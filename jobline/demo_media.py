@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from jobline.demo_jobs import Act, Json, expect
@@ -19,9 +22,29 @@ INVOICE: Final[Json] = {
 }
 
 
+CLIP_KEY: Final = "uploads/clip.mp4"
+
+
+def clip() -> bytes:
+    """Two seconds of ffmpeg's own test picture, with a tone; made here."""
+    import imageio_ffmpeg
+
+    picture, tone = "testsrc=size=640x360:rate=25:duration=2", "sine=duration=2"
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "clip.mp4")
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone, str(path)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)  # noqa: S603  our own arguments
+        return path.read_bytes()
+
+
 def acts(read_object: Callable[[str], bytes]) -> list[Act]:
-    """`read_object` reads an object of the data bucket by its key."""
+    """`read_object` reads an object of the data bucket by its key; the clip is in it, at `CLIP_KEY`."""
     return [
+        Act(
+            request={"queue": "videos", "type": "video_transcode", "payload": {"source": CLIP_KEY, "format": "webm", "preset": "360p"}},
+            attempts=1,
+            result=lambda job: _video_is_there(job, read_object),
+        ),
         Act(
             request={
                 "queue": "documents",
@@ -32,6 +55,16 @@ def acts(read_object: Callable[[str], bytes]) -> list[Act]:
             result=lambda job: _document_is_there(job, read_object),
         ),
     ]
+
+
+def _video_is_there(job: Json, read_object: Callable[[str], bytes]) -> str:
+    said, thumbnail = job["result"]["video"], job["result"]["thumbnail"]
+    for file, begin in ((said, b"\x1a\x45\xdf\xa3"), (thumbnail, b"\xff\xd8")):  # what Matroska and JPEG begin with
+        body = read_object(file["key"])
+        expect(
+            body.startswith(begin) and hashlib.sha256(body).hexdigest() == file["sha256"], f"video_transcode left something else: {file}"
+        )
+    return f"{said['width']}x{said['height']}, {job['result']['duration_seconds']:g} s, VP9, and a thumbnail"
 
 
 def _document_is_there(job: Json, read_object: Callable[[str], bytes]) -> str:

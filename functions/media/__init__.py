@@ -1,1 +1,1 @@
-"""The worker that works on pictures."""
+"""The worker that works on pictures and videos."""

@@ -116,7 +116,7 @@ def test_a_schedule_that_is_off_and_a_function_that_is_held_back_are_found(clien
     assert found.keys() == {"ticker", "concurrency"}
     assert "schedule is disabled" in found["ticker"][0]
     assert (
-        f"media has 1 invocations reserved, and its queues may ask for 10. → aws lambda delete-function-concurrency --function-name {media}"
+        f"media has 1 invocations reserved, and its queues may ask for 12. → aws lambda delete-function-concurrency --function-name {media}"
         in found["concurrency"][0]
     )
 

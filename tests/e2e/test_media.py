@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobline.demo_jobs import PHOTO_KEY, photo
+from jobline.demo_media import CLIP_KEY, clip
 from jobline.local_aws import ROOT
 from jobline.local_stack import LocalStack
 from tests.e2e.client import Client
@@ -20,7 +21,8 @@ EXAMPLES = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", P
 @pytest.mark.parametrize("request_", EXAMPLES, ids=lambda example: str(example["type"]))
 def test_an_example_makes_what_its_result_says(stack: LocalStack, client: Client, request_: dict[str, Any]) -> None:
     s3, bucket = stack.client("s3"), stack.outputs()["BucketName"]
-    s3.put_object(Bucket=bucket, Key=PHOTO_KEY, Body=photo())
+    for key, original in ((PHOTO_KEY, photo()), (CLIP_KEY, clip())):
+        s3.put_object(Bucket=bucket, Key=key, Body=original)
     answer = client.call("POST", "/jobs", request_)
     assert answer.status == 202, answer
     job = client.end_of(answer.body["id"])
@@ -42,4 +44,4 @@ def files(result: Any) -> list[dict[str, Any]]:
 
 
 def test_every_type_of_the_family_has_an_example() -> None:
-    assert {example["type"] for example in EXAMPLES} == {"image_resize", "pdf_generate"}
+    assert {example["type"] for example in EXAMPLES} == {"image_resize", "video_transcode", "pdf_generate"}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from infra import byte_code
+from infra.archive import write_tree
 from infra.bundling import HOST_ONLY, Bundles
 from infra.byte_code import Compiler, compiler_for
 from infra.errors import BundlingError
@@ -120,6 +121,14 @@ def test_tracebacks_name_files_where_lambda_has_them(checkout: Path) -> None:
     compiled = read(bundles(checkout).archive("post"), importlib.util.cache_from_source("functions/post/letters.py"))
     assert b"/var/task/functions/post/letters.py" in compiled
     assert str(checkout).encode() not in compiled
+
+
+def test_a_program_among_the_libraries_can_be_run_and_nothing_else_can(tmp_path: Path) -> None:
+    write(tmp_path, {"libraries/bin/program": "#!/bin/sh\n", "libraries/data": "any"})
+    (tmp_path / "libraries/bin/program").chmod(0o700)
+    write_tree(tmp_path / "zip", tmp_path / "libraries")
+    with zipfile.ZipFile(tmp_path / "zip") as zipped:
+        assert {entry.filename: oct(entry.external_attr >> 16) for entry in zipped.infolist()} == {"bin/program": "0o755", "data": "0o644"}
 
 
 # ---- equal input, equal name

@@ -43,6 +43,8 @@ def program() -> str:
     import imageio_ffmpeg
 
     (path,) = Path(imageio_ffmpeg.__file__).with_name("binaries").glob("ffmpeg-*")
+    if not os.access(path, os.X_OK):  # the local AWS forgets modes when it unpacks an asset (ministack 1.5.33); Lambda keeps them
+        path.chmod(0o755)
     return str(path)
 
 

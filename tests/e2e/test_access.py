@@ -56,7 +56,7 @@ def holders(stack: LocalStack) -> dict[Access, Client]:
     return {one: holder(name) for one, name in POLICIES.items()}
 
 
-NOTHING = {"{id}": "01890000-0000-7000-8000-000000000000", "{queue}": "no-such-queue"}
+NOTHING = {"{id}": "01890000-0000-7000-8000-000000000000", "{queue}": "no-such-queue", "{name}": "no-such-schedule"}
 """What the parameters of a route are filled in with, so that a call that is let in changes nothing."""
 
 

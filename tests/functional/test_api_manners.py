@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jobline.api_examples import EXAMPLES
 from jobline.api_routes import ROUTES, Route
 from tests.api import SEND_EMAIL, Client
 from tests.factories import JOB_ID
@@ -44,17 +45,6 @@ HOSTILE = [
     "_counters",
 ]
 """What may stand in place of an id or a queue's name, its percent-encoding already undone, as API Gateway hands it on."""
-BODIES = {
-    "EnqueueRequest": SEND_EMAIL,
-    "EnqueueRequestInQueue": SEND_EMAIL,
-    "BulkRequest": {"jobs": []},
-    "BulkRequestInQueue": {"jobs": []},
-} | {
-    "UploadRequest": {"size": 1, "sha256": "0" * 64},
-    "RescheduleRequest": {"priority": 1},
-    "PurgeRequest": {},
-    "RedriveRequest": {},
-}
 
 
 @pytest.fixture
@@ -62,8 +52,13 @@ def api() -> Client:
     return Client()
 
 
-def filled(path: str, *, id: str = JOB_ID, queue: str = "emails") -> str:
-    return path.replace("{queue}", queue).replace("{id}", id)
+def filled(path: str, *, id: str = JOB_ID, queue: str = "emails", name: str = "nightly") -> str:
+    return path.format(id=id, queue=queue, name=name)
+
+
+def a_body(route: Route) -> object:
+    """A body that the route takes."""
+    return next(iter(EXAMPLES[route.takes].values())) if route.takes else None
 
 
 def test_every_method_that_a_path_does_not_take_is_a_405_that_says_which_it_takes(api: Client) -> None:
@@ -78,10 +73,10 @@ def test_every_method_that_a_path_does_not_take_is_a_405_that_says_which_it_take
 @pytest.mark.parametrize("route", [route for route in ROUTES if "{" in route.path], ids=lambda route: route.name)
 def test_a_path_with_anything_in_it_is_a_problem_and_never_worse(api: Client, route: Route) -> None:
     """An operation's own answer is out of the question: there is no such job and no such queue."""
-    for parameter in ("id", "queue"):
+    for parameter in ("id", "queue", "name"):
         if f"{{{parameter}}}" in route.path:
             for text in HOSTILE:
-                answer = api.call(route.method, filled(route.path, **{parameter: text}), BODIES[route.takes] if route.takes else None)
+                answer = api.call(route.method, filled(route.path, **{parameter: text}), a_body(route))
                 assert answer.status in {400, 404, 405}, (text[:40], answer)
                 assert len(answer.text) < 1500
                 assert not any(char in answer.text for char in "\r\n\x00")
@@ -104,7 +99,7 @@ def test_a_path_with_anything_in_it_is_a_problem_and_never_worse(api: Client, ro
 )
 def test_a_query_parameter_that_no_route_can_mean_is_a_400(api: Client, route: Route, name: str, raw: str, says: str) -> None:
     value = {"twice": "emails,emails", "empty": ""}.get(raw.partition("=")[0], raw.partition("=")[2].partition("&")[0])
-    body = BODIES[route.takes] if route.takes else None
+    body = a_body(route)
     answer = api.call(route.method, filled(route.path), body, query={name: value}, raw_query=raw)
     assert (answer.status, says in answer.body["detail"]) == (400, True), answer
     assert len(answer.text) < 1500

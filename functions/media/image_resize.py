@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from jobline import Cancel, Context, NonRetryable, job
+from jobline.objects import Source, read_object
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,12 +44,8 @@ class Size(msgspec.Struct, forbid_unknown_fields=True):
 
 class ImageResize(msgspec.Struct, forbid_unknown_fields=True):
     source: Annotated[
-        str,
-        Meta(
-            min_length=1,
-            max_length=1100,
-            description="The original: a key of the data bucket, or `s3://bucket/key`; JPEG, PNG, WebP or GIF.",
-        ),
+        Source,
+        Meta(description="The original: a key of the data bucket, or `s3://bucket/key`; JPEG, PNG, WebP or GIF, 50 MiB at most."),
     ]
     sizes: Annotated[list[Size], Meta(min_length=1, max_length=20, description="What to make of it.")]
     format: Annotated[
@@ -64,8 +61,7 @@ def image_resize(payload: ImageResize, ctx: Context) -> dict[str, Any]:
     The results are upright, without EXIF data (which may tell where a picture was taken), and always at the same keys for the same
     job, so an attempt that comes again writes the same objects. Of an animation the first picture is used.
     """
-    bucket, key = _location(payload.source, ctx.bucket)
-    data = _read(ctx, bucket, key)
+    data = read_object(ctx, payload.source, most=LARGEST_FILE)
     ctx.progress(5, f"read {len(data)} bytes")
     picture = _decoded(data, payload.sizes)
     images = []
@@ -79,32 +75,6 @@ def image_resize(payload: ImageResize, ctx: Context) -> dict[str, Any]:
         images.append({"key": result_key, "width": resized.width, "height": resized.height, "bytes": len(encoded)})
         ctx.progress(5 + 95 * number / len(payload.sizes), f"{resized.width}x{resized.height} is ready")
     return {"bucket": ctx.bucket, "images": images}
-
-
-def _location(source: str, own_bucket: str) -> tuple[str, str]:
-    if not source.startswith("s3://"):
-        return own_bucket, source
-    bucket, _, key = source.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise NonRetryable(f"{source} is not s3://bucket/key")
-    return bucket, key
-
-
-def _read(ctx: Context, bucket: str, key: str) -> bytes:
-    from botocore.exceptions import ClientError, ParamValidationError
-
-    try:
-        answer = ctx.aws("s3").get_object(Bucket=bucket, Key=key)
-    except ParamValidationError as error:
-        raise NonRetryable(f"s3://{bucket}/{key} cannot be the name of an object: {error}") from error
-    except ClientError as error:
-        # S3 says "access denied" of a missing object to whoever may not list the bucket (GetObject, Amazon S3 API reference).
-        if error.response["Error"]["Code"] in ("NoSuchKey", "NoSuchBucket", "AccessDenied"):
-            raise NonRetryable(f"s3://{bucket}/{key} is not there, or this worker may not read it") from error
-        raise
-    if answer["ContentLength"] > LARGEST_FILE:
-        raise NonRetryable(f"s3://{bucket}/{key} has {answer['ContentLength']} bytes; at most {LARGEST_FILE} are read")
-    return answer["Body"].read()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from functions.media.image_resize import ImageResize, Size, image_resize
 from jobline import Cancel, NonRetryable
 from jobline.errors import InvalidJob
 from jobline.registry import Registry
-from jobline.testing import RecordedLease, make_context
+from jobline.testing import RecordedLease, TrialDeployment, make_context
 from tests.aws import REGION, client
 
 BUCKET = "data"
@@ -71,6 +71,11 @@ class Pictures:
 def pictures() -> Iterator[Pictures]:
     with mock_aws():
         yield Pictures()
+
+
+@pytest.fixture
+def jobline_options(pictures: Pictures) -> dict[str, Any]:
+    return {"client": {"s3": pictures.s3}.__getitem__, "bucket": BUCKET}
 
 
 def encoded(picture: Image.Image, format: str, **options: Any) -> bytes:
@@ -239,6 +244,17 @@ def test_an_attempt_that_comes_again_writes_the_same_objects(pictures: Pictures)
     assert len(kept) == 2
     assert pictures.resize(Size(width=100), Size(width=50, fit="cover")) == first
     assert pictures.results == kept
+
+
+def test_a_worker_that_dies_after_the_work_leaves_the_same_bytes_once(jobs: TrialDeployment, pictures: Pictures) -> None:
+    jobs.crash_next(image_resize)
+    job = jobs.enqueue(ImageResize(source=pictures.put(quarters()), sizes=[Size(width=100), Size(width=50)], format="webp"), queue="images")
+    jobs.drain()
+    before = pictures.results
+    assert len(before) == 2
+    jobs.advance("10m")
+    assert (job.status, job.attempts) == ("done", 2)
+    assert pictures.results == before
 
 
 def test_the_same_size_asked_for_twice_is_made_twice(pictures: Pictures) -> None:

@@ -16,11 +16,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from ministack import app
 from ministack.core import iam_actions, lambda_runtime
-from ministack.services import dynamodb, lambda_svc
+from ministack.services import dynamodb, eventbridge, lambda_svc, scheduler
+from ministack.services.cloudformation import provisioners
 
 Answer = dict[str, Any]
 """What ministack keeps of an invocation: `body`, `log`, and `error` when the function failed."""
@@ -108,6 +110,24 @@ def mail_permissions() -> None:
         if service == "ses" and method == "POST" and path.rstrip("/").endswith("/outbound-emails"):
             return f"arn:aws:ses:{region}:{account}:identity/{json.loads(body or b'{}').get('FromEmailAddress', '')}"
         return resource_of(service, method, path, headers, body, query, region, account)
+
+    iam_actions.extract_resource_arn = resource
+
+
+def permissions_of_schedules() -> None:
+    """What is done to a schedule needs a permission on `schedule/GROUP/NAME`; stock takes every group for `default`.
+
+    AWS: "Actions, resources, and condition keys for Amazon EventBridge Scheduler".
+    """
+    resource_of = iam_actions.extract_resource_arn
+
+    def resource(service: str, method: str, path: str, headers: Any, body: bytes, query: Any, region: str, account: str) -> Any:
+        named = re.fullmatch(r"/schedules/([^/]+)", path)
+        if service != "scheduler" or named is None:
+            return resource_of(service, method, path, headers, body, query, region, account)
+        asked = (query or {}).get("groupName") or json.loads(body or b"{}").get("GroupName") or "default"
+        group = asked[0] if isinstance(asked, list) else asked
+        return f"arn:aws:scheduler:{region}:{account}:schedule/{group}/{named[1]}"
 
     iam_actions.extract_resource_arn = resource
 
@@ -242,6 +262,50 @@ def updates_let_invocations_end() -> None:
     lambda_svc.invalidate_worker, lambda_svc.release_worker = forget_idle, release_or_end
 
 
+def schedules_are_filled_in() -> None:
+    """A schedule's input has the time and the id of its run where it says so, and CloudFormation passes on all that it says.
+
+    AWS: "Adding context attributes" (EventBridge Scheduler user guide). Stock hands the input over as it is, and its CloudFormation drops
+    time zone, start and end. A run's time is that of an `at`, else the minute in which it fires.
+    """
+    invoke = eventbridge._invoke_target
+
+    def filling_in(target: dict[str, Any], event: dict[str, Any], rule: dict[str, Any], view: Any = None) -> Any:
+        if event.get("Source") == "aws.scheduler" and "Input" in target:
+            at = scheduler._at_time_epoch(rule.get("ScheduleExpression", ""))
+            due = datetime.fromtimestamp(event["Time"] // 60 * 60 if at is None else at, UTC)
+            attributes = {
+                "scheduled-time": due.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "execution-id": event["EventId"],
+                "schedule-arn": rule.get("Arn", ""),
+                "attempt-number": "1",
+            }
+            for name, value in attributes.items():
+                target = target | {"Input": target["Input"].replace(f"<aws.scheduler.{name}>", value)}
+        return invoke(target, event, rule, view)
+
+    eventbridge._invoke_target = filling_in
+
+    def stored(name: str, properties: dict[str, Any]) -> tuple[str, dict[str, str]]:
+        group = properties.get("GroupName", "default")
+        if f"{group}/{name}" in scheduler._schedules:
+            scheduler._update_schedule(name, properties)
+        else:
+            scheduler._create_schedule(name, properties)
+        return name, {"Arn": scheduler._schedule_arn(group, name)}
+
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::Scheduler::Schedule"]
+    create, update = handlers["create"], handlers["update"]
+
+    def creating(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        return stored(create(logical_id, properties, stack_name)[0], properties)
+
+    def updating(physical_id: str, old: dict[str, Any], new: dict[str, Any], stack_name: str) -> Any:
+        return stored(update(physical_id, old, new, stack_name)[0], new)
+
+    handlers |= {"create": creating, "update": updating}
+
+
 def failed_items(body: Any, known: Collection[str]) -> list[str] | None:
     """The item identifiers that a partial batch answer names, or `None` when AWS would call the whole batch failed."""
     if isinstance(body, str) and body:
@@ -275,6 +339,8 @@ FIXES: Final[dict[str, Callable[[], None]]] = {
     "partial_failures_of_streams": partial_failures_of_streams,
     "partial_failures_of_queues": partial_failures_of_queues,
     "updates_let_invocations_end": updates_let_invocations_end,
+    "schedules_are_filled_in": schedules_are_filled_in,
+    "permissions_of_schedules": permissions_of_schedules,
 }
 
 

@@ -10,6 +10,7 @@ import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -301,3 +302,39 @@ def test_an_invocation_under_way_ends_when_the_function_is_updated(emulator: Emu
     time.sleep(1.5)
 
     assert emulator.drain(handled) == (["begun"] if stock else ["begun", "ended"])
+
+
+FILLED_IN = "<aws.scheduler.scheduled-time> <aws.scheduler.execution-id>"
+
+
+def test_a_schedule_hands_over_the_time_and_the_id_of_its_run(emulator: Emulator, stock: bool) -> None:
+    url, arn = emulator.queue()
+    due = datetime.now(UTC).replace(microsecond=0)
+    emulator.client("scheduler").create_schedule(
+        Name=emulator.name(),
+        ScheduleExpression=f"at({due:%Y-%m-%dT%H:%M:%S})",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": arn,
+            "RoleArn": "arn:aws:iam::000000000000:role/any",
+            "Input": "<aws.scheduler.scheduled-time> <aws.scheduler.execution-id>",
+        },
+    )
+    eventually(lambda: emulator.waiting(url) == 1)
+    [body] = emulator.drain(url)
+    if stock:
+        assert body == FILLED_IN
+    else:
+        assert body.split(" ")[0] == f"{due:%Y-%m-%dT%H:%M:%SZ}"
+        assert "<" not in body
+
+
+def test_a_schedule_is_permitted_by_its_group_and_name(emulator: Emulator, stock: bool) -> None:
+    group, name = emulator.name(), emulator.name()
+    emulator.client("scheduler").create_schedule_group(Name=group)
+    user = emulator.user_client("scheduler", "scheduler:GetSchedule", f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/{group}/*")
+    with pytest.raises(ClientError) as refused:
+        user.get_schedule(GroupName=group, Name=name)
+    assert refused.value.response["Error"]["Code"] == ("AccessDeniedException" if stock else "ResourceNotFoundException")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        user.get_schedule(GroupName="other", Name=name)

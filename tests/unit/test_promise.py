@@ -62,6 +62,14 @@ KEPT_BY = {
         "functional/test_api_direct.py::test_a_job_of_an_ordered_queue_is_in_its_place_when_the_answer_comes",
         "functional/test_ordered_queues.py::test_the_jobs_of_a_key_run_in_their_order_and_keys_do_not_wait_for_each_other",
     ],
+    "Schedules fire at least once, never early, and become one job per occurrence.": [
+        "functional/test_firing.py::test_a_run_is_one_job_whatever_is_delivered_twice",
+        "functional/test_firing.py::test_a_run_is_never_early_whatever_our_clock_says",
+        "functional/test_firing.py::test_a_delivery_that_failed_comes_again_from_the_queue_and_becomes_its_one_job",
+        "functional/test_firing.py::test_a_delivery_that_fails_again_stays_in_the_queue_for_a_growing_while",
+        "infra/test_schedules.py::test_a_call_that_fails_is_repeated_by_lambda_and_then_kept_in_the_queue_of_operations",
+        "e2e/test_schedules.py::test_a_single_time_fires_and_its_run_is_one_job_however_often_it_is_delivered",
+    ],
 }
 
 

@@ -22,7 +22,7 @@ LOOPBACK_PORTS: Final = (8181, 8182, 8183, 8184)
 """What functions/integrations/worker.toml lets webhooks reach on this machine, in the local stage only."""
 PHOTO_SIZE: Final = (4000, 3000)
 """Twelve megapixels."""
-PHOTO_KEY: Final = "uploads/photo.jpeg"
+PHOTO_KEY: Final = "photos/photo.jpeg"
 
 
 class NotAsExpected(Exception):

@@ -22,7 +22,7 @@ INVOICE: Final[Json] = {
 }
 
 
-CLIP_KEY: Final = "uploads/clip.mp4"
+CLIP_KEY: Final = "videos/clip.mp4"
 
 
 def clip() -> bytes:

@@ -15,11 +15,12 @@ from msgspec import Meta
 
 from functions.imports.columns import Column, RowRefused, checked
 from functions.imports.destinations import Partitions, Table, destination
-from functions.imports.objects import Location, location_of, open_object
 from functions.imports.parquet_rows import parquet_rows
 from functions.imports.refusals import Refusals
 from functions.imports.rows import Lines, Place, Row, csv_header, csv_rows, json_rows
 from jobline import Context, NonRetryable, job
+from jobline.objects import Place as ObjectPlace
+from jobline.objects import open_object, place_of
 
 LARGEST_PARQUET: Final = 400 * 1024 * 1024
 """Bytes: such a file is read from its end, so it is copied to the function's disk of 512 MB. Of the other formats any size is taken."""
@@ -62,7 +63,7 @@ def data_import(payload: DataImport, ctx: Context) -> dict[str, Any]:
     a piece that is done twice is the same items and files again.
     """
     _refuse_doubles(payload.columns)
-    location = location_of(payload.source, ctx)
+    location = place_of(payload.source, ctx)
     answer = open_object(ctx, location)
     with closing(answer["Body"]) as body:
         standing = msgspec.convert(ctx.cursor, Standing) if ctx.cursor else Standing(etag=answer["ETag"])
@@ -101,7 +102,7 @@ def _refuse_doubles(columns: list[Column]) -> None:
 
 
 @contextmanager
-def _rows(payload: DataImport, ctx: Context, location: Location, answer: Any, place: Place, body: Any) -> Iterator[Iterator[Row]]:
+def _rows(payload: DataImport, ctx: Context, location: ObjectPlace, answer: Any, place: Place, body: Any) -> Iterator[Iterator[Row]]:
     """The file's rows after `place`."""
     names = [column.name for column in payload.columns]
     if payload.format == "parquet":
@@ -126,7 +127,7 @@ def _rows(payload: DataImport, ctx: Context, location: Location, answer: Any, pl
 
 
 @contextmanager
-def _copied(location: Location, answer: Any) -> Iterator[Path]:
+def _copied(location: ObjectPlace, answer: Any) -> Iterator[Path]:
     """The file on this machine's disk."""
     if answer["ContentLength"] > LARGEST_PARQUET:
         raise NonRetryable(

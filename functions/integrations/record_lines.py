@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from jobline import Context, NonRetryable
+from jobline.objects import Place, open_object
 
 BLOCK: Final = 1024 * 1024
 """Bytes that one request to S3 reads: no connection to it stays open while somebody else's system takes its time."""
 LONGEST_LINE: Final = 256 * 1024
-
-_GONE: Final = frozenset({"NoSuchKey", "NoSuchBucket", "AccessDenied", "InvalidObjectState"})
-"""S3 says "access denied" of a missing object to whoever may not list the bucket (GetObject, Amazon S3 API reference)."""
 
 
 class Line(NamedTuple):
@@ -22,30 +20,12 @@ class Line(NamedTuple):
     """Where the next one begins, in bytes from the start of the file."""
 
 
-class Location(NamedTuple):
-    bucket: str
-    key: str
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.key}"
-
-
-def location(source: str, own_bucket: str) -> Location:
-    """Where `s3://bucket/key`, or a key of our own bucket, is. Raises NonRetryable."""
-    if not source.startswith("s3://"):
-        return Location(own_bucket, source)
-    bucket, _, key = source.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise NonRetryable(f"source: {source} is not s3://bucket/key")
-    return Location(bucket, key)
-
-
 class LinesOfAnObject:
     """The lines of one object. Raises NonRetryable when it is not there, or is no longer the one that was begun with."""
 
-    def __init__(self, ctx: Context, place: Location, *, etag: str | None = None, size: int = 0) -> None:
+    def __init__(self, ctx: Context, place: Place, *, etag: str | None = None, size: int = 0) -> None:
         """`etag` and `size` are those that an earlier run found; without them they are asked for."""
-        self._s3 = ctx.aws("s3")
+        self._ctx = ctx
         self._place = place
         if etag is None:
             etag, size = self._described()
@@ -71,16 +51,7 @@ class LinesOfAnObject:
             yield self._get(offset)
 
     def _described(self) -> tuple[str, int]:
-        from botocore.exceptions import ClientError, ParamValidationError
-
-        try:
-            answer = self._s3.get_object(Bucket=self._place.bucket, Key=self._place.key)
-        except ParamValidationError as error:
-            raise NonRetryable(f"source: {self._place} cannot be the name of an object: {error}") from error
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _GONE:
-                raise NonRetryable(f"source: {self._place} is not there, or this worker may not read it") from error
-            raise
+        answer = open_object(self._ctx, self._place)
         answer["Body"].close()
         return answer["ETag"], answer["ContentLength"]
 
@@ -88,7 +59,7 @@ class LinesOfAnObject:
         from botocore.exceptions import ClientError
 
         try:
-            answer = self._s3.get_object(
+            answer = self._ctx.aws("s3").get_object(
                 Bucket=self._place.bucket, Key=self._place.key, Range=f"bytes={offset}-{offset + BLOCK - 1}", IfMatch=self.etag
             )
         except ClientError as error:

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from functions.integrations.record_lines import LONGEST_LINE, LinesOfAnObject, location
+from functions.integrations.record_lines import LONGEST_LINE, LinesOfAnObject
 from jobline import Context, NonRetryable, RetryAfter, Snooze, job
 from jobline.context import SECRET_FRESH_FOR
+from jobline.objects import place_of
 from jobline.outgoing import Answer, Outgoing, Refused, Rules
 
 CHUNK: Final = 100
@@ -126,7 +127,7 @@ def _items(payload: SyncToCrm, ctx: Context, done: Done) -> tuple[Iterator[Item]
     if payload.source is UNSET:
         rest = enumerate(payload.records[done.line :], start=done.line + 1)
         return (Item(line, line, record) for line, record in rest), len(payload.records)
-    file = LinesOfAnObject(ctx, location(payload.source, ctx.bucket), etag=done.etag, size=done.size)
+    file = LinesOfAnObject(ctx, place_of(payload.source, ctx), etag=done.etag, size=done.size)
     done.etag, done.size = file.etag, file.size
     return _read(file, done), file.size
 

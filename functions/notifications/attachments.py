@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from functions.notifications.objects import Source, place_of, read_object
 from jobline import Context, NonRetryable
+from jobline.objects import Source, open_object, place_of
 
 MOST_ATTACHMENTS: Final = 20
 LARGEST_IN_ALL: Final = 15 * 1024 * 1024
@@ -45,7 +45,8 @@ def read_attachments(attachments: list[Attachment], ctx: Context) -> list[Any]:
     for number, attachment in enumerate(attachments):
         try:
             place = place_of(attachment.source, ctx)
-            data, stored_type = read_object(ctx, place, most=left)
+            stored = open_object(ctx, place, most=left)
+            data, stored_type = stored["Body"].read(), stored.get("ContentType", "")
         except NonRetryable as error:
             total = f" ({LARGEST_IN_ALL:,} for all attachments together)" if "at most" in error.reason else ""
             raise NonRetryable(f"attachments[{number}]: {error.reason}{total}") from error

@@ -12,7 +12,6 @@ from typing import IO, Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from functions.notifications.objects import Place, Source, place_of
 from functions.notifications.recipients import Format, Recipient, Reject, distinct, opened, read_list
 from functions.notifications.send_email import (
     NO_SUBJECT,
@@ -26,6 +25,7 @@ from functions.notifications.send_email import (
 )
 from jobline import Context, NonRetryable, job
 from jobline.errors import InvalidRequest
+from jobline.objects import Place, Source, place_of
 from jobline.times import format_instant
 
 MOST_IN_A_LIST: Final = 500_000

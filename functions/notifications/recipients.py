@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Final, Literal, NamedTuple
 
-from functions.notifications.objects import Place, open_object
 from jobline import Context, NonRetryable
 from jobline.errors import InvalidRequest
+from jobline.objects import Place, open_object
 from jobline.strict_json import parse
 
 LARGEST_LIST: Final = 200 * 1024 * 1024
@@ -56,7 +56,8 @@ def opened(ctx: Context, place: Place, etag: str | None) -> Iterator[tuple[IO[by
 
     With `etag` it must still be the one that was read before. Raises NonRetryable when it is not, is not there or is too large.
     """
-    answer = open_object(ctx, place, **({} if etag is None else {"IfMatch": etag}))
+    conditions: dict[str, Any] = {} if etag is None else {"IfMatch": etag}
+    answer = open_object(ctx, place, **conditions)
     if answer["ContentLength"] > LARGEST_LIST:
         raise NonRetryable(f"{place} has {answer['ContentLength']:,} bytes; a list has at most {LARGEST_LIST:,}")
     with tempfile.TemporaryFile() as file:

@@ -10,10 +10,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from functions.notifications.addresses import UNFIT_FOR_A_HEADER, header_address
 from functions.notifications.attachments import MOST_ATTACHMENTS, Attachment, read_attachments
-from functions.notifications.objects import place_of, read_object
 from functions.notifications.receipts import once
 from functions.notifications.rendering import FILES, render, render_folder
 from jobline import Context, NonRetryable, RetryAfter, job
+from jobline.objects import place_of, read_object
 
 MOST_RECIPIENTS: Final = 50
 """Per message, `to`, `cc` and `bcc` together (Amazon SES service quotas)."""
@@ -156,11 +156,10 @@ def texts_of(payload: SendEmail, ctx: Context) -> Texts:
 def _from_template(name: str, data: dict[str, Any], ctx: Context) -> dict[str, str]:
     if not name.endswith(".json"):
         return render_folder(name, data)
-    place = place_of(name, ctx)
     try:
-        template = msgspec.json.decode(read_object(ctx, place, most=LARGEST_TEMPLATE)[0], type=Texts)
+        template = msgspec.json.decode(read_object(ctx, name, most=LARGEST_TEMPLATE), type=Texts)
     except msgspec.MsgspecError as error:
-        raise NonRetryable(f"{place} is no template: {error}") from error
+        raise NonRetryable(f"{place_of(name, ctx)} is no template: {error}") from error
     return render(msgspec.to_builtins(template), data)
 
 

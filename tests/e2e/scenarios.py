@@ -208,8 +208,8 @@ def resized(world: World) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (40, 30)).save(picture, "JPEG")
     bucket = world.stack.outputs()["BucketName"]
-    world.stack.client("s3").put_object(Bucket=bucket, Key="uploads/grants.jpeg", Body=picture.getvalue())
-    world.end(world.enqueue("images", "image_resize", {"source": "uploads/grants.jpeg", "sizes": [{"width": 10}]}))
+    world.stack.client("s3").put_object(Bucket=bucket, Key="photos/grants.jpeg", Body=picture.getvalue())
+    world.end(world.enqueue("images", "image_resize", {"source": "photos/grants.jpeg", "sizes": [{"width": 10}]}))
 
 
 def typeset(world: World) -> None:

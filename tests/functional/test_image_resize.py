@@ -333,7 +333,7 @@ def test_an_original_that_is_not_there_is_dead_at_once(pictures: Pictures, sourc
 def test_a_file_that_is_too_large_is_not_even_read(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures.put(b"x" * 1001)
     monkeypatch.setattr(module, "LARGEST_FILE", 1000)
-    with pytest.raises(NonRetryable, match="1001 bytes; at most 1000"):
+    with pytest.raises(NonRetryable, match="1,001 bytes; at most 1,000"):
         pictures.resize(Size(width=10))
 
 
@@ -372,3 +372,10 @@ def test_twelve_megapixels_pass_and_a_jpeg_is_decoded_no_larger_than_needed(pict
     dear = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
     assert (small.size, large.size) == ((100, 75), (3900, 2925))
     assert cheap < dear
+
+
+@pytest.mark.parametrize("source", ["bodies/x/payload.json", f"s3://{BUCKET}/bodies/x", "uploads/x", "quarantine/x", "receipts/x.json"])
+def test_what_jobline_keeps_for_itself_cannot_be_named_as_a_picture(pictures: Pictures, source: str) -> None:
+    pictures.s3.put_object(Bucket=BUCKET, Key=source.removeprefix(f"s3://{BUCKET}/"), Body=encoded(quarters(), "PNG"))
+    with pytest.raises(NonRetryable, match="Jobline's own"):
+        pictures.resize(Size(width=10), source=source)

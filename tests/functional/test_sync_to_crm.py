@@ -170,8 +170,8 @@ def test_a_mistake_in_all_of_the_first_hundred_ends_the_job_before_the_rest_is_t
     [
         (contacts(), "give either records or source"),
         (contacts(record(1), source="crm/x"), "give either records or source"),
-        (contacts(source="crm/nothing-here"), "source: s3://data/crm/nothing-here is not there"),
-        (contacts(source="s3://data"), "source: s3://data is not s3://bucket/key"),
+        (contacts(source="crm/nothing-here"), "s3://data/crm/nothing-here is not there"),
+        (contacts(source="s3://data"), "s3://data is not s3://bucket/key"),
         (contacts(source="s3://No_Such*Bucket/x"), "cannot be the name of an object"),
         (SyncToCrm(object="planets", id_property="external_id", records=[record(1)]), "Unable to infer object type"),
     ],

@@ -32,7 +32,7 @@ dev: .venv/.installed .ministack/.installed ## The same stack left running, rede
 test: .venv/.installed .ministack/.installed .schemathesis/.installed ## All tests: unit, moto, infra, end to end on a local AWS
 	@$(RUN) -m pytest $(SIDE_BY_SIDE)
 
-check: lint types layers security test-newest test ## What CI runs: lint, types, layers, security gates, the quick tests on the newest Python here, all tests
+check: lint types layers security docs test-newest test ## What CI runs: lint, types, layers, security gates, documentation, the quick tests on the newest Python here, all tests
 
 lint: .venv/.installed ## ruff: rules and format
 	@ruff check .
@@ -50,7 +50,7 @@ security: .venv/.installed .gates/.installed ## cdk-nag, checkov and cfn-lint ov
 docs: .venv/.installed .docs/.installed ## The documentation as a site, in build/site; a broken link fails
 	@rm -rf build/docs && mkdir -p build && cp -r docs build/docs
 	@$(RUN) -m jobline.reference build/docs
-	@NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build -q
+	@NO_MKDOCS_2_WARNING=1 .docs/bin/mkdocs build
 	@echo "The documentation is in build/site/index.html"
 
 audit: .venv/.installed .gates/.installed ## pip-audit: known vulnerabilities of what the lock files name; asks PyPI about each package

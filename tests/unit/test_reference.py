@@ -45,3 +45,13 @@ def test_every_name_of_the_package_is_told(pages: dict[str, str]) -> None:
     assert [line for line in pages["python.md"].splitlines() if line.startswith(":::")] == [
         f"::: jobline.{name}" for name in jobline.__all__
     ]
+
+
+def test_every_decision_is_in_the_index_and_every_page_is_in_the_site(pages: dict[str, str]) -> None:
+    decisions = {path.name for path in (ROOT / "docs" / "decisions").glob("*.md")} - {"README.md"}
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(decisions) if f"({name})" not in index] == []
+
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    written = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("**/*.md") if path.name not in decisions}
+    assert [page for page in sorted(written | pages.keys()) if f"- {page}\n" not in site] == []

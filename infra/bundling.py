@@ -75,6 +75,7 @@ HOST_ONLY: Final = frozenset(
         "memory_deployment",
         "memory_items",
         "memory_queues",
+        "memory_schedules",
         "memory_stream",
         "openapi",
         "pytest_plugin",

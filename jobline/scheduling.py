@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,7 +18,6 @@ from jobline.occurrence import Occurrence
 from jobline.request import EnqueueRequest, admit, lock_for
 from jobline.schedule import JOB_FIELDS, RUNS_TOLD, Schedule, parse_schedule, settle
 from jobline.schedule_notes import RunNote
-from jobline.schedules import Schedules
 from jobline.strict_json import Document
 from jobline.times import format_instant
 from jobline.timetable import told
@@ -51,11 +50,21 @@ class Expected(NamedTuple):
 ANYHOW: Final = Expected()
 
 
+class ScheduleStore(Protocol):
+    """Where schedules are kept: `schedules.Schedules`, or `memory_schedules.MemorySchedules` in a test."""
+
+    def find(self, name: str) -> Schedule | None: ...
+    def page(self, limit: int, cursor: str | None) -> tuple[list[Schedule], str | None]: ...
+    def create(self, schedule: Schedule) -> bool: ...
+    def replace(self, schedule: Schedule) -> bool: ...
+    def delete(self, name: str) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheduling:
     """The use cases of schedules."""
 
-    schedules: Schedules
+    schedules: ScheduleStore
     enqueueing: Enqueueing
     declared: Collection[str]
     """The names of the schedules that `queues.toml` declares."""

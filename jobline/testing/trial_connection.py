@@ -11,7 +11,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from jobline.connection import Answer, AsyncConnection, Keys
 from jobline.log import Silence
+from jobline.memory_schedules import MemorySchedules
 from jobline.operations import Operations
+from jobline.scheduling import Scheduling
 from jobline.testing.mishaps import FragileDeployment
 
 if TYPE_CHECKING:
@@ -38,10 +40,16 @@ class TrialConnection(AsyncConnection):
             switch=lambda queue, paused: (deployment.states.pause if paused else deployment.states.resume)(queue, deployment.now),
             read_paused=lambda queues: [queue for queue in queues if deployment.states.get(queue).paused],
         )
+        scheduling = Scheduling(
+            schedules=MemorySchedules(lambda: deployment.now),
+            enqueueing=service.enqueueing,
+            declared=deployment.definitions.schedules,
+            read_note=lambda schedule: None,
+        )
         # By name: the routes stand above this package, and only a test may reach up to them.
         routes = import_module("functions.api.routes")
         given: dict[str, Any] = {"stage": deployment.definitions.stage, "log": Silence(), "redactor": deployment.redactor}
-        self._api = routes.Api(service, operations, **given, read_contract=_read_contract)
+        self._api = routes.Api(service, operations, lambda: scheduling, **given, read_contract=_read_contract)
         self._requests = 0
 
     def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:

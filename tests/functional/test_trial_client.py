@@ -60,3 +60,19 @@ def test_queues_can_be_listed_looked_through_and_paused(jobs: TrialDeployment) -
     assert {queue["name"]: queue["paused"] for queue in client.queues()}["bulk"] is True
     client.enqueue("echo", 4, queue="bulk")
     assert jobs.drain() == []
+
+
+def test_schedules_are_kept_and_run_by_hand(jobs: TrialDeployment) -> None:
+    async def program() -> list[str]:
+        async with jobs.async_client() as client:
+            for name in ("morning", "evening"):
+                await client.put_schedule(name, "echo", name, queue="diagnostics", cron="0 9 * * *", timezone="Europe/Berlin")
+            assert (await client.pause_schedule("evening"))["next_runs"] == []
+            assert len((await client.resume_schedule("evening"))["next_runs"]) == 5
+            job = await client.run_schedule("morning")
+            assert await job.result() == "morning"
+            await client.delete_schedule("evening")
+            assert (await client.schedule("morning"))["paused"] is False
+            return [each["name"] async for each in client.schedules()]
+
+    assert asyncio.run(program()) == ["morning"]

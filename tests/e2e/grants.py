@@ -34,7 +34,7 @@ class Grant:
     def place(self) -> str:
         """Where it holds, in a word that is the same in every deployment."""
         arn = self.resources[0]
-        if self.conditional:
+        if self.conditional and self.action.startswith("dynamodb:"):
             return "split bodies"
         for mark, word in _PLACES.items():
             if mark in arn:

@@ -218,6 +218,16 @@ def typeset(world: World) -> None:
     world.end(world.enqueue("documents", "pdf_generate", {"template": "templates/grants.typ"}))
 
 
+def scheduled(world: World) -> None:
+    path = f"/schedules/{world.key()}"
+    world.call("PUT", path, {"queue": "diagnostics", "type": "echo", "payload": SMALL, "cron": "0 3 * * *"})
+    try:
+        world.call("GET", "/schedules")
+        world.call("POST", f"{path}/pause")
+    finally:
+        world.call("DELETE", path)
+
+
 def unreadable(world: World) -> None:
     """A message that nobody can read, in a dead-letter queue."""
     world.stack.client("sqs").send_message(QueueUrl=world.queue_url("diagnosticsdead"), MessageBody="nobody can read this")

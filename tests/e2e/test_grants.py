@@ -32,6 +32,11 @@ NEEDED: Mapping[str, Scenario] = {
     "api: s3:PutObject on uploads/*": scenarios.uploaded,
     "api: sqs:SendMessage on sqs": scenarios.ordered,
     "api: lambda:InvokeFunction on lambda": scenarios.paused,
+    "api: scheduler:CreateSchedule on scheduler": scenarios.scheduled,
+    "api: scheduler:DeleteSchedule on scheduler": scenarios.scheduled,
+    "api: scheduler:GetSchedule on scheduler": scenarios.scheduled,
+    "api: scheduler:ListSchedules on *": scenarios.scheduled,
+    "api: scheduler:UpdateSchedule on scheduler": scenarios.scheduled,
     "relay: sqs:SendMessage on sqs": scenarios.small,
     "observer: dynamodb:GetItem on table": scenarios.observed_anew,
     "observer: dynamodb:PutItem on table": scenarios.small,
@@ -57,7 +62,7 @@ NEEDED: Mapping[str, Scenario] = {
     "notifications: s3:PutObject on receipts/*": scenarios.mailed,
     "media: s3:GetObject on *": scenarios.resized,
     "media: s3:PutObject on results/*": scenarios.resized,
-    "documents: s3:GetObject on templates/*": scenarios.typeset,
+    "documents: s3:GetObject on documents/*": scenarios.typeset,
     "documents: s3:PutObject on results/*": scenarios.typeset,
     "operations: dynamodb:GetItem on table": scenarios.paused,
     "operations: dynamodb:DeleteItem on table": scenarios.purged,
@@ -80,6 +85,7 @@ UNCHECKED: Mapping[str, str] = {
     "sqs:DeleteMessage on sqs": "the same",
     "sqs:GetQueueAttributes on sqs": "the same",
     "s3:ListBucket on s3": "asked by S3 alone, to tell a missing object from a forbidden one; the local AWS tells without",
+    "iam:PassRole on iam": "not checked: test_the_api_changes_schedules_of_its_own_group_alone_and_hands_over_one_role",
     "lambda:UpdateEventSourceMapping on mappings": "not checked: test_operations_alone_may_switch_the_mappings_of_lanes",
 }
 """Grants, of whatever function, that the local AWS does not ask for; template tests hold them."""
@@ -88,6 +94,7 @@ RARELY_USED: Mapping[str, str] = {
     "dead_letters: sqs:ChangeMessageVisibility on sqs": "a dead letter whose job is still held by a worker is hidden until then",
     "diagnostics: dynamodb:DeleteItem on split bodies": "a result whose finish came to nothing, since the lease was lost, is removed again",
     "diagnostics: s3:DeleteObject on bodies/*": "the same",
+    "diagnostics: dynamodb:PartiQLInsert on table": "many children at once, as no handler here has them: test_notifications",
     "notifications: s3:GetObject on receipts/*": "another attempt after a mail was sent: test_send_email",
     "ticker: dynamodb:PutItem on table": "a recount, which the ticker asks for: test_operators has one",
 }
@@ -96,7 +103,15 @@ RARELY_USED: Mapping[str, str] = {
 
 _IMPORTED = "the example of data_import runs with it and nothing wider: test_imports"
 _SCHEDULED = "the examples of docs/jobs/scheduled.md run with it and nothing wider: test_scheduled"
+_NOTIFIED = "the examples of docs/jobs/notifications.md run with it and nothing wider: test_notifications"
+_INTEGRATED = "the jobs of test_integrations run with it and nothing wider"
 IN_EXAMPLES: Mapping[str, str] = {
+    "notifications: s3:GetObject on attachments/*": _NOTIFIED,
+    "notifications: s3:PutObject on results/*": "a newsletter's refused rows: test_batch_newsletter",
+    "notifications: sns:Publish on *": _NOTIFIED,
+    "integrations: s3:GetObject on crm/*": "records by reference: test_sync_to_crm",
+    "integrations: s3:PutObject on crm/*": "what a CRM refuses: test_sync_to_crm",
+    "integrations: secretsmanager:GetSecretValue on secretsmanager": _INTEGRATED,
     "imports: s3:GetObject on imports/*": _IMPORTED,
     "imports: s3:PutObject on imported/*": "partitions: test_data_import",
     "imports: dynamodb:DescribeTable on table": _IMPORTED,
@@ -108,7 +123,7 @@ IN_EXAMPLES: Mapping[str, str] = {
     "scheduled: dynamodb:DeleteItem on table": _SCHEDULED,
     "scheduled: dynamodb:Query on table": _SCHEDULED,
 }
-"""Grants of workers whose jobs have tests of their own on this stack, which fail without them."""
+"""Grants of workers whose jobs have tests of their own, on this stack or on moto; none of them is taken away here."""
 
 
 @pytest.fixture(scope="module")

@@ -542,8 +542,8 @@ def test_what_a_handler_was_not_given_is_named() -> None:
 
 def test_settings_come_from_the_workers_own_file_unless_they_are_given() -> None:
     project = Project.discover(ROOT)
-    assert project.deploy().deployment.settings("notifications") == {"SENDER": "jobline@example.com"}
-    assert project.deploy(settings={"SENDER": "me"}).deployment.settings("notifications") == {"SENDER": "me"}
+    assert project.deploy().deployment.settings("notifications")["SENDER"] == "jobline@example.com"
+    assert project.deploy(settings={"SENDER": "me"}).deployment.settings("notifications")["SENDER"] == "me"
 
 
 # The package

@@ -8,6 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE
 STAGE ?= dev
 # Whether a deploy asks before it widens permissions; `never` where nobody is there to answer.
 APPROVAL ?= broadening
+# `make check AUDIT=yes` asks PyPI about every package too; not by default, since not every machine may ask about so many.
+AUDIT ?=
 UV_VERSION := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements.txt)
 PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
@@ -32,7 +34,7 @@ dev: .venv/.installed .ministack/.installed ## The same stack left running, rede
 test: .venv/.installed .ministack/.installed .schemathesis/.installed ## All tests: unit, moto, infra, end to end on a local AWS
 	@$(RUN) -m pytest $(SIDE_BY_SIDE)
 
-check: lint types layers security docs test-newest test ## What CI runs: lint, types, layers, security gates, documentation, the quick tests on the newest Python here, all tests
+check: lint types layers security $(if $(AUDIT),audit) docs test-newest test ## What CI runs: lint, types, layers, security gates, documentation, the quick tests on the newest Python here, all tests
 
 lint: .venv/.installed ## ruff: rules and format
 	@ruff check .

@@ -19,6 +19,7 @@ ACKNOWLEDGED: Final = "jobline:acknowledged"
 UNTOLD: Final = "jobline:acknowledgements-untold"
 """The context with which the tools are told nothing: then they find what there is to be found."""
 _CHECKOV: Final = re.compile(r"CKV2?_[A-Z]+_\d+")
+_READS: Final = re.compile(r":(Batch)?(Get|List|Describe|Query|Scan|Head)[A-Za-z]*$")
 _CFN_LINT: Final = re.compile(r"[EWI]\d{4}")
 
 
@@ -43,7 +44,10 @@ def acknowledge_wildcards(policy: IConstruct, statement: iam.PolicyStatement, re
     stack = Stack.of(policy)
     names = [f"Action::{action}" for action in statement.actions]
     names += [f"Resource::{_written(stack.resolve(resource))}" for resource in statement.resources]
-    acknowledge(policy, {f"AwsSolutions-IAM5[{name}]": reason for name in names if "*" in name})
+    reasons = {f"AwsSolutions-IAM5[{name}]": reason for name in names if "*" in name}
+    if "*" in statement.resources and not all(_READS.search(action) for action in statement.actions):
+        reasons["CKV_AWS_111"] = reason
+    acknowledge(policy, reasons)
 
 
 def _tell(resource: CfnResource, rule: str, reason: str) -> None:

@@ -56,7 +56,8 @@ class Schedules(Construct):
         for name, one in declared.items():
             # What the API would send: a declared schedule and another one cannot differ in more than who may change it.
             resource = CfnResource(self, name, type="AWS::Scheduler::Schedule", properties=encode(schedule_of(one), self.place))
-            resource.node.add_dependency(self.role)
+            # The role itself is named in it; what the role may do has to be there too.
+            resource.node.add_dependency(self.role.node.find_child("DefaultPolicy"))
 
     def allow(self, api: JobFunction) -> None:
         """Lets the api look after the schedules of this group, and hand them this role and no other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import Final
@@ -56,8 +56,13 @@ def exit_code(error: JoblineError) -> int:
 def complain(sentence: str, *more: str) -> None:
     """Says on stderr what went wrong; control characters of whoever's answer it quotes do not reach the terminal."""
     for line in (f"jobs: {sentence}", *(f"  {note}" for note in more)):
-        with contextlib.suppress(BrokenPipeError):  # whoever read it has gone
+        try:
             print("".join(c if c.isprintable() else " " for c in line), file=sys.stderr, flush=True)
+        except BrokenPipeError:  # whoever read it has gone
+            # What is left in the buffer is written once more at the end, and would make the exit code 120 ("signal", Python's
+            # library reference, "Note on SIGPIPE").
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+            return
 
 
 def notes(error: JoblineError) -> list[str]:

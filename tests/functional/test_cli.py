@@ -330,7 +330,7 @@ def test_a_wrong_signature_is_not_allowed(cli: Cli, monkeypatch: pytest.MonkeyPa
 
 
 def test_names_with_odd_characters_are_signed_as_they_are_sent(cli: Cli) -> None:
-    done = cli("list", "emails", "--type", "a b&c=d/é+%41")
+    done = cli("list", "emails", "--tag", "a b&c=d/é+%41")
     assert (done.code, done.err) == (0, "No jobs.\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from aws_cdk.assertions import Template
@@ -388,6 +389,7 @@ NAMES_NOTHING = {
     ("AWS::Lambda::EventInvokeConfig", "FunctionName"),  # refers to a function
     ("AWS::Lambda::EventSourceMapping", "FunctionName"),
     ("AWS::Lambda::Permission", "FunctionName"),
+    ("AWS::Scheduler::Schedule", "Name"),  # in a group of the stack's own, whose name is none of ours
 }
 
 
@@ -414,10 +416,23 @@ def test_the_local_stack_has_no_resource_that_the_local_aws_refuses() -> None:
 
 def test_local_and_dev_differ_in_nothing_but_what_local_cannot_have() -> None:
     def types(stage: str) -> list[str]:
-        found = [resource["Type"] for resource in template(stage)["Resources"].values()]
+        resources = template(stage)["Resources"].values()
+        found = [resource["Type"] for resource in resources if not is_declared(resource)]
         return sorted(kind for kind in found if kind not in REFUSED_LOCALLY)
 
+    def is_declared(resource: dict[str, Any]) -> bool:
+        """Whether it is a schedule of queues.toml, which says itself in which stages it is."""
+        return resource["Type"] == "AWS::Scheduler::Schedule" and "Name" in resource["Properties"]
+
     assert types("local") == types("dev")
+
+
+@BOTH
+def test_every_schedule_with_a_name_is_in_the_stack_s_own_group(stage: str) -> None:
+    schedules = [one["Properties"] for one in template(stage)["Resources"].values() if one["Type"] == "AWS::Scheduler::Schedule"]
+    named = [schedule for schedule in schedules if "Name" in schedule]
+    assert len(named) == (3 if stage == "dev" else 0)
+    assert all("Ref" in schedule["GroupName"] for schedule in named)
 
 
 @BOTH

@@ -69,6 +69,7 @@ HOST_ONLY: Final = frozenset(
         "local_checks",
         "local_crm",
         "local_fixes",
+        "local_server",
         "local_stack",
         "local_stripe",
         "memory",

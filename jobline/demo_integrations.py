@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final
 
 from jobline.demo_jobs import LOOPBACK_PORTS, Act, Json, expect
 from jobline.local_crm import LocalCrm, local_crm
+from jobline.local_server import serving
 from jobline.local_stack import LocalStack
 from jobline.local_stripe import LocalStripe, local_stripe
 
@@ -59,16 +59,10 @@ class Vendors:
 @contextmanager
 def vendors(stack: LocalStack) -> Iterator[Vendors]:
     """Starts them on free ports, and tells the worker where they are."""
-    with local_crm() as crm, local_stripe() as stripe, Export() as export:
-        thread = threading.Thread(target=export.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
+    with local_crm() as crm, local_stripe() as stripe, serving(Export()) as export:
         ports = ", ".join(map(str, (*LOOPBACK_PORTS, crm.server_port, export.server_port)))
         stack.configure("integrations", CRM_API_BASE=crm.url, STRIPE_API_BASE=stripe.url, ALLOWED_LOOPBACK_PORTS=ports)
-        try:
-            yield Vendors(crm, stripe, export)
-        finally:
-            export.shutdown()
-            thread.join()
+        yield Vendors(crm, stripe, export)
 
 
 def contacts() -> bytes:

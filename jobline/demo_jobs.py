@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, Final
 from PIL import Image
 
 from jobline.local_aws import LocalAwsError
+from jobline.local_server import serving
 
 Json = dict[str, Any]
 
@@ -81,15 +81,8 @@ class _Delivery(BaseHTTPRequestHandler):
 @contextmanager
 def receiver() -> Iterator[Receiver]:
     """A receiver that listens on the first free one of `LOOPBACK_PORTS`."""
-    server = _listening(LOOPBACK_PORTS)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(_listening(LOOPBACK_PORTS)) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _listening(ports: Sequence[int]) -> Receiver:

@@ -21,6 +21,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any, Final, NamedTuple
 
+from jobline.local_server import serving
+
 TOKEN: Final = "jobline-local-crm-token"  # noqa: S105  opens nothing but this server
 MOST_INPUTS: Final = 100
 CORRELATION: Final = "aeb5f871-7f07-4993-9211-075dc63e7cbf"
@@ -158,11 +160,5 @@ class _Request(BaseHTTPRequestHandler):
 @contextmanager
 def local_crm(port: int = 0) -> Iterator[LocalCrm]:
     """A CRM that listens until the end of the block, on a free port unless one is given."""
-    with LocalCrm(port) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(LocalCrm(port)) as server:
+        yield server

@@ -26,6 +26,8 @@ from itertools import count
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
+from jobline.local_server import serving
+
 SECRET_KEY: Final = "jobline-local-stripe-key"  # noqa: S105  opens nothing but this server
 DECLINES: Final[Mapping[str, tuple[str, str | None, str]]] = {
     "pm_card_chargeDeclined": ("card_declined", "generic_decline", "Your card was declined."),
@@ -316,11 +318,5 @@ class _Request(BaseHTTPRequestHandler):
 @contextmanager
 def local_stripe(port: int = 0) -> Iterator[LocalStripe]:
     """A provider that listens until the end of the block, on a free port unless one is given."""
-    with LocalStripe(port) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(LocalStripe(port)) as server:
+        yield server

@@ -24,7 +24,7 @@ NOT_RUN_HERE = {
     "make deploy STAGE=prod": "the same",
     "make destroy STAGE=dev": "the same",
     ".venv/bin/jobs --stack Jobline-prod queues": "the same; the local API's name is one that many resolvers do not know",
-    "git remote add jobline https://github.com/jobline/jobline.git": "is about the adopter's own repository",
+    "git remote add jobline ADDRESS-OF-JOBLINE": "is about the adopter's own repository",
     "git fetch jobline": "the same",
     "git merge jobline/main": "the same",
 }

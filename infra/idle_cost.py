@@ -1,6 +1,6 @@
 """What a deployment costs while nothing happens, in US dollars per month, before any free tier.
 
-Prices of us-east-1, from the services' pricing pages (SQS, DynamoDB, Lambda, EventBridge Scheduler). What depends on use or on
+Prices of us-east-1, from the services' pricing pages (SQS, DynamoDB, Lambda, EventBridge Scheduler, CloudWatch). What depends on use or on
 what is stored (requests, jobs, records, logs) is not in it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from jobline.definitions import NEW_KEY, Definitions
+from jobline.definitions import NEW_KEY, OPERATIONS, Definitions, QueueAlarms
 from jobline.shards import SHARDS
 
 MINUTES: Final = 30 * 24 * 60
@@ -30,6 +30,11 @@ INVOCATION: Final = (1.00 + 0.20) / 1_000_000
 """EventBridge Scheduler and Lambda."""
 
 
+ALARM: Final = 0.10
+DASHBOARD: Final = 3.00
+"""A month each (Amazon CloudWatch pricing, standard resolution). A metric of ours has no values at rest, and then costs nothing."""
+ALARMS_OF_PARTS: Final = 10
+"""Of relay, observer, ticker, dead_letters and operations, of what they could not do, and of dead jobs; doors and workers have one each."""
 KMS_KEY: Final = 1.00
 """A month; each of the first two yearly rotations adds as much."""
 KMS_REQUEST: Final = 0.03 / 10_000
@@ -46,6 +51,7 @@ class Item(NamedTuple):
 
 def idle_cost(definitions: Definitions) -> Sequence[Item]:
     """The lines of the bill; what is free at rest has none."""
+    alarms = alarms_of(definitions)
     mappings = sum(len(queue.lane_names) + 1 for queue in definitions.queues.values() if not queue.ordered)
     ordered = sum(1 for queue in definitions.queues.values() if queue.ordered)  # one lane each, and no dead-letter queue
     looks = LOOKS * len(definitions.queues)
@@ -57,8 +63,19 @@ def idle_cost(definitions: Definitions) -> Sequence[Item]:
         Item(f"{mappings} SQS queues polled by Lambda", mappings * polls * SQS_REQUEST),
         *([Item(f"{ordered} FIFO queue{'s' if ordered > 1 else ''}", ordered * polls * FIFO_REQUEST)] if ordered else ()),
         Item("the ticker, each minute", MINUTES * tick),
+        *([Item(f"{alarms} alarms", alarms * ALARM)] if alarms else ()),
+        *([Item("the dashboard", DASHBOARD)] if definitions.monitoring.dashboard else ()),
         *_key(definitions.encryption.kms_key),
     )
+
+
+def alarms_of(definitions: Definitions) -> int:
+    """How many alarms the stack has."""
+    asked = sum(getattr(queue.alarms, key) is not None for queue in definitions.queues.values() for key in QueueAlarms.__struct_fields__)
+    if not definitions.monitoring.alarms:
+        return asked
+    doors = 2 if definitions.access.jwt else 1
+    return asked + doors + ALARMS_OF_PARTS + len(definitions.workers.keys() - {OPERATIONS})
 
 
 def _key(kms_key: str | None) -> Sequence[Item]:

@@ -21,6 +21,7 @@ from infra.constructs.job_function import NO_KEY, JobFunction
 from infra.constructs.job_queue import LONGEST_RETENTION, JobQueue, allow_consume, allow_pause, allow_send, encrypted_by
 from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
 from infra.constructs.minute import EveryMinute
+from infra.constructs.monitoring import Monitoring
 from infra.constructs.ready_policies import ReadyPolicies
 from infra.constructs.schedules import Schedules
 from infra.constructs.stream_reader import ObserverFeed, RelayFeed
@@ -59,6 +60,7 @@ class JoblineStack(Stack):
         # Time for the bodies that a full batch of removed records leaves: two a record, one call each.
         self.observer = self._function("observer", timeout=300, bucket=True)
         self.ticker = self._function("ticker", timeout=55)
+        self.ticker.function.add_environment(names.STACK, self.stack_name)
         self.dead_letters = self._function("dead_letters", timeout=60, bucket=True)
         direct = any(queue.direct for queue in definitions.queues.values())
         self.workers = {name: self._worker(worker, may_loop=direct) for name, worker in definitions.workers.items()}
@@ -89,11 +91,24 @@ class JoblineStack(Stack):
             self._grant_key(self.customer_key)
 
         CfnOutput(self, "ApiUrl", value=http.url, description="Where clients send signed requests")
+        doors = [http]
         if access.jwt:
             # A door of its own, since a route has one authorizer: whoever signs is let in as before (docs/decisions).
             tokens = self._door("Tokens", front=front, domain=front.token_domain, jwt=access.jwt, open_health=access.open_health)
+            doors.append(tokens)
             CfnOutput(self, "TokenApiUrl", value=tokens.url, description="Where clients send requests with a token")
         CfnOutput(self, "TableName", value=self.table.table.table_name, description="The table of records")
+        functions = {"api": self.api, "relay": self.relay, "observer": self.observer, "ticker": self.ticker}
+        Monitoring(
+            self,
+            "Monitoring",
+            definitions=definitions,
+            functions={**functions, "dead_letters": self.dead_letters, **self.workers},
+            queues=self.queues,
+            table=self.table,
+            set_aside=self.set_aside,
+            doors=doors,
+        )
         CfnOutput(self, "BucketName", value=self.bodies.bucket.bucket_name, description="The bucket for large bodies")
 
     def _grant(self, definitions: Definitions) -> None:

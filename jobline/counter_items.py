@@ -41,13 +41,12 @@ class CounterItems:
         except CorruptRecord as error:
             raise UnreadableCounters(error.detail, rev=int(item["rev"]["N"])) from error
 
-    def in_doubt_since(self, queue: str) -> int | None:
-        """When it first showed that this queue's counts cannot be trusted (epoch milliseconds), as of a moment ago; `None`: they can."""
+    def peek(self, queue: str) -> Counters | None:
+        """The counters as of a moment ago; `None` when they cannot be read: the observer then begins them anew, in doubt."""
         try:
-            doubt = decode_counters(self._get(queue, consistent=False)).doubt
+            return decode_counters(self._get(queue, consistent=False))
         except CorruptRecord:
-            return None  # the observer begins them anew, in doubt
-        return None if doubt is None else doubt.first
+            return None
 
     def put(self, queue: str, counters: Counters) -> bool:
         """Writes the counters over those they were made of (`rev` less one); false when others were written meanwhile."""

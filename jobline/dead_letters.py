@@ -15,7 +15,7 @@ from jobline.errors import InvalidMessage, Unavailable
 from jobline.job import Job, Status
 from jobline.log import Log
 from jobline.message import Message
-from jobline.quarantine import Quarantine
+from jobline.quarantine import QUARANTINED, Quarantine
 from jobline.queue import Queues
 from jobline.store import Store
 from jobline.transitions import Keep, Write
@@ -73,7 +73,7 @@ class DeadLetters:
             message = Message.decode(record["body"])
         except InvalidMessage as error:
             key = self._quarantine.keep(record, str(error))
-            self._log.error("message quarantined", message_id=record["messageId"], key=key, reason=str(error))
+            self._log.error(QUARANTINED, message_id=record["messageId"], key=key, reason=str(error))
             return True
         for _ in range(_TRIES):
             now = self._clock()

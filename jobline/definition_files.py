@@ -24,13 +24,15 @@ from jobline.definitions import (
     Encryption,
     Jwt,
     KeptSeconds,
+    Monitoring,
     Permission,
     Queue,
+    QueueAlarms,
     SecretArn,
     Vpc,
     Worker,
 )
-from jobline.deployment_tables import LOG_KEYS, api_front, log_days, tags, vpc
+from jobline.deployment_tables import LOG_KEYS, api_front, log_days, monitoring, queue_alarms, tags, vpc
 from jobline.errors import InvalidDefinitions
 from jobline.retry import RetryPolicy
 from jobline.toml_file import Table, TomlFile, laid_over, near
@@ -38,10 +40,10 @@ from jobline.toml_file import Table, TomlFile, laid_over, near
 OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", OPERATIONS})
 """Folders under `functions/` that no queue of an adopter's may name."""
 
-_TABLES: Final = ("queues", "schedules", "retention", "encryption", "access", "api", "logs", "tags")
+_TABLES: Final = ("queues", "schedules", "retention", "encryption", "access", "api", "logs", "tags", "monitoring")
 _QUEUE_KEYS: Final = (
     *("worker", "concurrency", "batch_size", "threads", "lanes", "ordered", "low_latency"),
-    *("max_attempts", "retry", "timeout", "stages", "retention"),
+    *("max_attempts", "retry", "timeout", "stages", "retention", "alarms"),
 )
 _WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissions", "vpc")
 _OPERATIONS_QUEUE: Final[Table] = {
@@ -57,12 +59,14 @@ KNOWN_KEYS: Final[Mapping[str, Mapping[str, Collection[str]]]] = {
     "queues.toml": {
         "queues.NAME": _QUEUE_KEYS,
         "queues.NAME.retry": RetryPolicy.__struct_fields__,
+        "queues.NAME.alarms": QueueAlarms.__struct_fields__,
         "retention": tuple(_RETENTION_FIELDS),
         "encryption": Encryption.__struct_fields__,
         "access": ApiAccess.__struct_fields__,
         "access.jwt": Jwt.__struct_fields__,
         "api": ApiFront.__struct_fields__,
         "logs": LOG_KEYS,
+        "monitoring": Monitoring.__struct_fields__,
     },
     "worker.toml": {"": _WORKER_KEYS, "permissions": Permission.__struct_fields__, "vpc": Vpc.__struct_fields__},
 }
@@ -118,6 +122,7 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
     queues[OPERATIONS] = file.convert(_OPERATIONS_QUEUE | retention, Queue, f"queues.{OPERATIONS}")
     schedules = read_schedules(file, table, stage, queues)
     deployment = {"api": api_front(file, table, access), "tags": tags(file, table), "log_days": log_days(file, table)}
+    deployment["monitoring"] = monitoring(file, table)
     fields = {"stage": stage, "queues": queues, "workers": workers, "encryption": encryption, "access": access, "schedules": schedules}
     return file.convert(fields | retention | deployment, Definitions, "")
 
@@ -152,7 +157,7 @@ def _queue(file: TomlFile, name: str, table: Table, retention: Table) -> Queue:
     file.know(retry, RetryPolicy.__struct_fields__, f"{key}.retry")
     if {"max_attempts"} <= table.keys() & retry.keys() and table["max_attempts"] != retry["max_attempts"]:
         raise file.wrong(f"{key}.max_attempts", "this does not agree with retry.max_attempts; give one of them")
-    fields = table | {"name": name} | retention | _retention(file, table, key)
+    fields = table | {"name": name, "alarms": queue_alarms(file, table, key)} | retention | _retention(file, table, key)
     fields.pop("retention", None)
     if "timeout" in table:
         fields["timeout"] = file.seconds(table["timeout"], f"{key}.timeout")

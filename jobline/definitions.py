@@ -60,6 +60,34 @@ class Permission(_Strict, frozen=True):
     """Why an action or a resource has an asterisk, if one has: the security gates ask for it."""
 
 
+class QueueAlarms(_Strict, frozen=True):
+    """From where on a queue's figures ring an alarm; `None`: they ring none."""
+
+    dead: Annotated[int, Meta(ge=1)] | None = None
+    """Dead jobs that nobody has retried or purged."""
+    depth: Annotated[int, Meta(ge=1)] | None = None
+    """Jobs that are pending."""
+    age: Annotated[int, Meta(ge=60)] | None = None
+    """Seconds since the oldest job that is due and waits was created."""
+    run_time: Annotated[int, Meta(ge=1)] | None = None
+    """Seconds that attempts took on average over the last hour."""
+    error_rate: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """The share of the attempts of the last five minutes that failed."""
+    workers: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    """Fewer workers than this hold a lease while a job is due and waits."""
+
+
+class Monitoring(_Strict, frozen=True):
+    """What CloudWatch watches of the deployment, and who is told."""
+
+    alarms: bool = True
+    """Whether the deployment's own parts have alarms; those of queues are asked for queue by queue."""
+    dashboard: bool = False
+    """Whether there is a dashboard of queues, workers and API."""
+    notify: tuple[Annotated[str, Meta(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$")], ...] = ()
+    """ARNs of the SNS topics that are told when an alarm rings and when it is over."""
+
+
 class Queue(_Strict, frozen=True):
     """One queue: who serves it, how many at a time, and what its jobs get that say nothing themselves."""
 
@@ -84,6 +112,7 @@ class Queue(_Strict, frozen=True):
     """Whether the message of a job is sent with the job's creation, and not only by the relay."""
     stages: tuple[str, ...] | None = None
     """The only stages that have this queue; `None`: every stage."""
+    alarms: QueueAlarms = QueueAlarms()
     retention_done_seconds: KeptSeconds = WEEK
     """How long a finished job is kept."""
     retention_seconds: KeptSeconds = MONTH
@@ -220,6 +249,7 @@ class Definitions(_Strict, frozen=True):
     """What the adopter's own tags say of every resource."""
     log_days: int = 30
     """For how many days log lines are kept; one of `LOG_DAYS`."""
+    monitoring: Monitoring = Monitoring()
     schedules: dict[str, DeclaredSchedule] = {}
     """Those of this stage."""
 

@@ -1,11 +1,12 @@
-"""What `queues.toml` and `worker.toml` may say of the deployment itself: tags, logs, the API's speed and names, a worker's network."""
+"""What `queues.toml` and `worker.toml` may say of the deployment itself: tags, logs, alarms, the API's speed
+and names, a worker's network."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-from jobline.definitions import LOG_DAYS, ApiAccess, ApiFront, Vpc
+from jobline.definitions import LOG_DAYS, ApiAccess, ApiFront, Monitoring, QueueAlarms, Vpc
 from jobline.toml_file import Table, TomlFile
 
 LOG_KEYS: Final = ("retention",)
@@ -50,6 +51,23 @@ def log_days(file: TomlFile, document: Table) -> int:
         below, above = (f"{days}d" for days in _around(seconds / _DAY))
         raise file.wrong("logs.retention", f"CloudWatch keeps logs for certain numbers of days; the nearest are {below} and {above}")
     return seconds // _DAY
+
+
+def monitoring(file: TomlFile, document: Table) -> Monitoring:
+    """Which alarms the deployment's own parts have, and who is told. Raises InvalidDefinitions."""
+    table = file.table(document, "monitoring")
+    file.know(table, Monitoring.__struct_fields__, "monitoring")
+    return file.convert(table, Monitoring, "monitoring")
+
+
+def queue_alarms(file: TomlFile, queue: Table, key: str) -> QueueAlarms:
+    """From where on the figures of the queue at `key` ring an alarm. Raises InvalidDefinitions."""
+    table, place = dict(file.table(queue, "alarms", key)), f"{key}.alarms"
+    file.know(table, QueueAlarms.__struct_fields__, place)
+    for name in ("age", "run_time"):
+        if name in table:
+            table[name] = file.seconds(table[name], f"{place}.{name}")
+    return file.convert(table, QueueAlarms, place)
 
 
 def api_front(file: TomlFile, document: Table, access: ApiAccess) -> ApiFront:

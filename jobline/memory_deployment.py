@@ -30,6 +30,7 @@ from jobline.definitions import OPERATIONS, Definitions, Queue
 from jobline.direct import Direct
 from jobline.enqueueing import Enqueueing
 from jobline.errors import UnknownType
+from jobline.gauges import Gauges
 from jobline.job import Job
 from jobline.job_type import JobType
 from jobline.log import Log, Silence
@@ -262,8 +263,9 @@ class MemoryDeployment:
             keep=self.definitions.keep,
             clock=ports.clock,
             log=self.log,
-            in_doubt_since=CounterItems(ports.items, "memory").in_doubt_since,
+            counters=CounterItems(ports.items, "memory").peek,
             recount_job=self._recount_job if OPERATIONS in self.definitions.queues else None,
+            gauges=Gauges(self.definitions, stack="memory", clock=ports.clock, log=self.log),
         )
 
     def _recount_job(self, queue: str, since: int, now: datetime) -> Job:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from jobline.claims import Claims, Delivery, Held, Suspect, Unknown, Verdict
 from jobline.errors import InvalidMessage, Unavailable
 from jobline.log import Log
-from jobline.quarantine import Quarantine
+from jobline.quarantine import QUARANTINED, Quarantine
 from jobline.queue import FIFO, Hiding, Queues
 
 SOON: Final = timedelta(seconds=5)
@@ -105,5 +105,5 @@ class OrderedBatch:
             self.log.warning("message not in quarantine yet", message_id=record["messageId"], error=str(error))
             self._give_back([record], SOON)
             return False
-        self.log.error("message quarantined", message_id=record["messageId"], key=key, reason=reason)
+        self.log.error(QUARANTINED, message_id=record["messageId"], key=key, reason=reason)
         return True

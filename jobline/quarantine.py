@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from jobline.aws import aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+QUARANTINED: Final = "message quarantined"
+"""What the log says of each; an alarm counts these lines."""
 
 
 class Quarantine:

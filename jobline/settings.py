@@ -11,6 +11,7 @@ import msgspec
 from jobline.errors import InvalidSettings
 
 STAGE: Final = "JOBLINE_STAGE"
+STACK: Final = "JOBLINE_STACK"
 TABLE: Final = "JOBLINE_TABLE"
 BUCKET: Final = "JOBLINE_BUCKET"
 WORKER: Final = "JOBLINE_WORKER"
@@ -38,6 +39,11 @@ class Settings:
     @property
     def stage(self) -> str:
         return self._read(STAGE)
+
+    @property
+    def stack(self) -> str:
+        """Name of the CloudFormation stack, by which two deployments in one account are told apart."""
+        return self._read(STACK)
 
     @property
     def table(self) -> str:

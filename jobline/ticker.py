@@ -1,7 +1,8 @@
 """The ticker: once a minute, looks after every job that is not on the straight path. It only writes; it never sends.
 
 Per queue it attends (promotes what falls due, expires, settles lost leases, asks for another copy of an overdue message),
-walks (puts under watch whatever is unfinished and unwatched, so that any loss heals), and samples the figures of the stats.
+walks (puts under watch whatever is unfinished and unwatched, so that any loss heals), samples the figures of the stats,
+and tells CloudWatch those that alarms watch.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from jobline import transitions
+from jobline.counters import Counters, Doubt
 from jobline.errors import CorruptRecord, Unavailable
+from jobline.gauges import Gauges
 from jobline.job import WAITING, WATCH_GRACE, Job, Status
 from jobline.log import Log
 from jobline.queue_states import QueueState, States
 from jobline.shards import queue_partitions
+from jobline.stats import queue_stats
 from jobline.store import Key, Store
 from jobline.transitions import PROMOTE_AHEAD, Keep, Write
 
@@ -55,13 +59,15 @@ class Ticker:
         keep: Keep,
         clock: Callable[[], datetime],
         log: Log,
-        in_doubt_since: Callable[[str], int | None] = lambda queue: None,
+        counters: Callable[[str], Counters | None] = lambda queue: None,
         recount_job: Callable[[str, int, datetime], Job] | None = None,
+        gauges: Gauges | None = None,
     ) -> None:
-        """`in_doubt_since` says since when a queue's counters cannot be trusted (`CounterItems`), `recount_job` makes the job that mends
-        them; without it nobody does."""
-        self._in_doubt_since = in_doubt_since
+        """`counters` are a queue's as of a moment ago (`CounterItems.peek`), `recount_job` makes the job that mends those that cannot be
+        trusted; without it nobody does. `gauges` tells CloudWatch what alarms watch."""
+        self._counters = counters
         self._recount_job = recount_job
+        self._gauges = gauges
         self._store = store
         self._states = states
         self._queues = tuple(queues)
@@ -88,6 +94,8 @@ class Ticker:
                     duty(queue, states[queue], out_of_time)
                 except Unavailable as error:
                     trouble.append(f"{queue}: {error}")
+        if self._gauges is not None:
+            self._gauges.tell()
         if trouble:
             raise Unavailable("; ".join(trouble))
 
@@ -96,15 +104,20 @@ class Ticker:
         surveyed = self._sample(queue, walked, out_of_time)
         if surveyed != state:
             self._states.save_walk(queue, surveyed)
-        self._mend_counters(queue)
+        counters = self._counters(queue)
+        if counters is None:
+            return
+        if self._gauges is not None:
+            self._gauges.see(queue, queue_stats(counters, surveyed, now=self._clock()))
+        if counters.doubt is not None:
+            self._mend_counters(queue, counters.doubt)
 
-    def _mend_counters(self, queue: str) -> None:
+    def _mend_counters(self, queue: str, doubt: Doubt) -> None:
         """Asks for a recount of counters in doubt; asked again each minute it is one job all the same."""
-        since = self._in_doubt_since(queue)
-        if since is None or self._recount_job is None:
+        if self._recount_job is None:
             return
         now = self._clock()
-        job = self._recount_job(queue, since, now)
+        job = self._recount_job(queue, doubt.first, now)
         if self._store.create(job, now=now).applied:
             self._log.warning("recount asked for", queue=queue, job=job.id)
 

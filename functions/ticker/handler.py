@@ -5,6 +5,7 @@ from typing import Any
 
 from jobline.counter_items import CounterItems
 from jobline.definitions import OPERATIONS, Definitions
+from jobline.gauges import Gauges
 from jobline.queue_states import QueueStates
 from jobline.recounting import recount_job
 from jobline.settings import Settings
@@ -18,15 +19,17 @@ ENOUGH_LEFT = 5_000
 settings = Settings.from_environment(os.environ)
 definitions = Definitions.baked()
 clients = Clients()
+log = make_log()
 ticker = Ticker(
     store=JobStore(clients.dynamodb, settings.table),
     states=QueueStates(clients.dynamodb, settings.table),
     queues=definitions.queues,
     keep=definitions.keep,
     clock=utc_now,
-    log=make_log(),
-    in_doubt_since=CounterItems(clients.dynamodb, settings.table).in_doubt_since,
+    log=log,
+    counters=CounterItems(clients.dynamodb, settings.table).peek,
     recount_job=lambda queue, since, now: recount_job(queue, since, definitions.queues[OPERATIONS], now=now),
+    gauges=Gauges(definitions, stack=settings.stack, clock=utc_now, log=log),
 )
 
 

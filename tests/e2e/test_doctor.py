@@ -121,6 +121,19 @@ def test_a_schedule_that_is_off_and_a_function_that_is_held_back_are_found(clien
     )
 
 
+def test_an_alarm_that_rings_is_found_with_the_command_to_begin_with(client: Client, stack: LocalStack) -> None:
+    cloudwatch, alarm = stack.client("cloudwatch"), resource(stack, "MonitoringDead")
+    cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="the test says so")
+    try:
+        found = wrong(client)
+    finally:
+        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="the test says so")
+    [rings] = found.pop("alarms")
+    assert not found
+    assert "rings: There are dead jobs. See: jobs queues, jobs list QUEUE --status dead." in rings
+    assert rings.endswith("→ jobs open alarms")
+
+
 def test_a_paused_queue_is_not_ill(client: Client) -> None:
     client.call("POST", "/queues/images/pause")
     try:

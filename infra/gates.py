@@ -24,7 +24,7 @@ from cdk_nag import AwsSolutionsChecks, NagPack, ServerlessChecks
 from infra.acknowledgements import ACKNOWLEDGED, UNTOLD
 from infra.settings import settings_for
 from infra.stack import JoblineStack
-from jobline.definitions import NEW_KEY, OPERATIONS, ApiAccess, ApiFront, Definitions, Encryption, Jwt, Vpc
+from jobline.definitions import NEW_KEY, OPERATIONS, ApiAccess, ApiFront, Definitions, Encryption, Jwt, Monitoring, QueueAlarms, Vpc
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 TOOLS: Final = ROOT / ".gates" / "bin"
@@ -55,14 +55,25 @@ class Synthesized(NamedTuple):
 def configurations(root: Path) -> Mapping[str, Definitions]:
     """What is looked at: stage dev as the files say, and the same with every option of the deployment switched on."""
     dev = Definitions.load(root, "dev")
-    queues = {name: msgspec.structs.replace(queue, low_latency=not queue.ordered) for name, queue in dev.queues.items()}
+    queues = {
+        name: msgspec.structs.replace(queue, low_latency=not queue.ordered, alarms=QueueAlarms(dead=1))
+        for name, queue in dev.queues.items()
+    }
     access = ApiAccess(jwt=Jwt(issuer="https://issuer.example", audience=("jobline",)), open_health=True)
     vpc = Vpc(subnets=("subnet-0a1b2c3d",), security_groups=("sg-0a1b2c3d",))
     workers = {name: worker if name == OPERATIONS else msgspec.structs.replace(worker, vpc=vpc) for name, worker in dev.workers.items()}
     certificate = "arn:aws:acm:eu-west-1:111122223333:certificate/1234abcd"
     names = ApiFront(domain="jobs.example.com", token_domain="tokens.example.com", certificate=certificate, only_domain=True)  # noqa: S106
+    monitoring = Monitoring(dashboard=True, notify=("arn:aws:sns:eu-west-1:111122223333:on-call",))
     every_option = msgspec.structs.replace(
-        dev, queues=queues, workers=workers, encryption=Encryption(kms_key=NEW_KEY), access=access, api=names, tags={"team": "billing"}
+        dev,
+        queues=queues,
+        workers=workers,
+        encryption=Encryption(kms_key=NEW_KEY),
+        access=access,
+        api=names,
+        monitoring=monitoring,
+        tags={"team": "billing"},
     )
     return {"dev": dev, "every-option": every_option}
 

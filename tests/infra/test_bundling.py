@@ -264,6 +264,7 @@ def test_every_function_starts_with_what_is_in_its_asset_and_nothing_else(functi
         "JOBLINE_LANES": "{}",
         "JOBLINE_QUEUE_URL_BASE": "https://sqs.eu-west-1.amazonaws.com/123456789012/",
         "JOBLINE_SET_ASIDE_QUEUE": "set-aside",
+        "JOBLINE_STACK": "Jobline-local",
         "JOBLINE_STAGE": "local",
         "JOBLINE_TABLE": "jobs",
         "JOBLINE_WORKER": function,

@@ -14,7 +14,19 @@ from jobline.api_routes import ROUTES
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import InvalidDefinitions
 from jobline.long_poll import LONGEST_WAIT
-from jobline.settings import BUCKET, LANES, MAPPINGS, OPERATIONS_FUNCTION, QUEUE_URL_BASE, SCHEDULES, SET_ASIDE_QUEUE, STAGE, TABLE, WORKER
+from jobline.settings import (
+    BUCKET,
+    LANES,
+    MAPPINGS,
+    OPERATIONS_FUNCTION,
+    QUEUE_URL_BASE,
+    SCHEDULES,
+    SET_ASIDE_QUEUE,
+    STACK,
+    STAGE,
+    TABLE,
+    WORKER,
+)
 from tests.infra.deployment import OWN_FUNCTIONS, as_list, definitions, functions, make_stack, mappings, resources, template, the
 
 BOTH = pytest.mark.parametrize("stage", ["dev", "local"])
@@ -332,7 +344,7 @@ def test_every_function_is_told_what_it_reads_and_nothing_else(stage: str) -> No
         "api": {STAGE, TABLE, BUCKET, OPERATIONS_FUNCTION, QUEUE_URL_BASE, LANES, SCHEDULES},
         "relay": {STAGE, TABLE, QUEUE_URL_BASE, LANES, SET_ASIDE_QUEUE},
         "observer": {STAGE, TABLE, BUCKET},
-        "ticker": {STAGE, TABLE},
+        "ticker": {STAGE, STACK, TABLE},
         "dead_letters": {STAGE, TABLE, BUCKET, QUEUE_URL_BASE},
         **dict.fromkeys(definitions(stage).workers, for_worker),
         "operations": {*for_worker, MAPPINGS},
@@ -389,6 +401,7 @@ NAMES_NOTHING = {
     ("AWS::Lambda::EventInvokeConfig", "FunctionName"),  # refers to a function
     ("AWS::Lambda::EventSourceMapping", "FunctionName"),
     ("AWS::Lambda::Permission", "FunctionName"),
+    ("AWS::Logs::MetricFilter", "LogGroupName"),  # refers to a log group
     ("AWS::Scheduler::Schedule", "Name"),  # in a group of the stack's own, whose name is none of ours
 }
 

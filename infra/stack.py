@@ -125,6 +125,7 @@ class JoblineStack(Stack):
         allow_send(self.relay, *every_lane, self.set_aside)
 
         self.table.allow(self.observer, "GetItem", "PutItem")
+        self.table.allow(self.observer, "BatchGetItem", "UpdateItem")  # to wake a batch
         self.table.allow_delete_bodies(self.observer, "payload", "result")
         self.bodies.allow(self.observer, "DeleteObject", keys=BODIES)
 

@@ -32,6 +32,7 @@ _JOB: Final[dict[str, Any]] = {
     "progress": None,
     "cancel_requested": False,
     "parent_id": None,
+    "batch_id": None,
     "occurrence": None,
 }
 _DONE: Final = _JOB | {
@@ -73,6 +74,24 @@ _STATS: Final = {
     "paused": False,
 }
 _EMAIL: Final = {"queue": "emails", "type": "send_email", "payload": {"to": "ada@example.com"}}
+_BATCH: Final[dict[str, Any]] = {
+    "id": _ID,
+    "name": "invitations",
+    "status": "open",
+    "error": None,
+    "total": 2,
+    "counts": dict.fromkeys(("running", "failed", "dead", "cancelled", "expired", "unmade", "gone"), 0)
+    | {"pending": 0, "scheduled": 1, "done": 1},
+    "created_at": "2026-01-31T09:30:00Z",
+    "completed_at": None,
+    "on_success": None,
+    "on_complete": None,
+    "on_dead": None,
+    "jobs": [
+        {"id": "7d8c1a50-31c1-8f0e-9c6e-0a7f0c3b6f11", "queue": "emails", "type": "send_email", "status": "done"},
+        {"id": "c2b6e0a1-5b7a-8d43-8a1d-6f1f0b9f4e02", "queue": "emails", "type": "send_email", "status": "scheduled"},
+    ],
+}
 _SCHEDULE: Final[dict[str, Any]] = {
     "name": "nightly",
     "cron": "0 9 ? * MON-FRI *",
@@ -112,11 +131,22 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "EnqueueRequestInQueue": {"shortest": {"type": "send_email", "payload": {"to": "ada@example.com"}}},
     "BulkRequest": {"two": {"jobs": [_EMAIL, _EMAIL | {"priority": 1}]}},
     "BulkRequestInQueue": {"one": {"jobs": [{"type": "send_email", "payload": {"to": "ada@example.com"}}]}},
+    "BatchRequest": {
+        "two letters, and what follows": {
+            "jobs": [_EMAIL, _EMAIL | {"delay": "10m"}],
+            "on_success": _EMAIL | {"priority": 1},
+            "on_dead": _EMAIL,
+            "name": "invitations",
+            "idempotency_key": "invitations-7",
+        },
+    },
     "RescheduleRequest": {"in ten minutes": {"delay": "10m"}, "more urgent": {"priority": 1}},
     "UploadRequest": {"two megabytes": {"size": 2_000_000, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}},
     "PurgeRequest": {"count only": {"status": "failed", "dry_run": True}},
     "RedriveRequest": {"what timed out": {"error": "TimeoutError:", "rate": 10}},
     "Job": {"waiting": _JOB, "done": _DONE},
+    "BatchJob": {"shortest": _EMAIL},
+    "Batch": {"open": _BATCH},
     "JobPage": {"last page": {"jobs": [_DONE], "next": None}},
     "BulkAnswer": {
         "one made, one refused": {

@@ -303,6 +303,33 @@ _OF_SCHEDULES: Final = (
         ),
     ),
 )
+_OF_BATCHES: Final = (
+    Route(
+        name="start_batch",
+        does="start_batch",
+        method="POST",
+        path="/batches",
+        tag="batches",
+        access="write",
+        summary="Make jobs that belong together, and jobs that follow from how they end: all of them, or none",
+        parameters=("Idempotency-Key", "traceparent"),
+        takes="BatchRequest",
+        answers=(Answered(202, "Batch", ("Location",)), Answered(200, "Batch", ("Location", "Idempotent-Replayed"))),
+        problems=(*_BODY, "invalid-job", "idempotency-key-reused"),
+    ),
+    Route(
+        name="get_batch",
+        does="get_batch",
+        method="GET",
+        path="/batches/{id}",
+        tag="batches",
+        access="read",
+        summary="Show a batch and how each of its jobs stands",
+        parameters=("wait",),
+        answers=(Answered(200, "Batch"), Answered(202, "Batch")),
+        problems=("invalid-request", "batch-not-found", "ambiguous-id"),
+    ),
+)
 _OPERATION: Final = (*_BODY, "invalid-job", "idempotency-key-reused", "not-found")
 _STARTED: Final = (Answered(202, "Job", _MADE), Answered(200, "Job", _REPLAYED))
 
@@ -392,6 +419,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers=_STARTED,
         problems=_OPERATION,
     ),
+    *_OF_BATCHES,
     *_OF_SCHEDULES,
     Route(
         name="list_types",

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from jobline import cron, fields, locks, schedule, selection, uploads
+from jobline import batch, batches, cron, fields, locks, schedule, selection, uploads
 from jobline.bulk import MOST_JOBS
 from jobline.job import Status
 from jobline.payloads import LARGEST_UPLOAD
@@ -198,6 +198,7 @@ _JOB: Final[dict[str, Schema]] = {
     "progress": {"description": "What the handler last said of its progress, `{percent, note}` and the time; null until then."},
     "cancel_requested": _flag("Whether somebody asked for a running job to be cancelled."),
     "parent_id": _or_null(_text("The job whose handler enqueued this one.", format="uuid")),
+    "batch_id": _or_null(_text("The batch that it is a member of.", format="uuid")),
     "occurrence": _or_null(
         _answer({"schedule": _text("Its name."), "at": _instant("When it was due.")}, "The run of a schedule that this job is.")
     ),
@@ -292,6 +293,48 @@ _OUTCOME: Final[dict[str, Schema]] = {
     "returned": _flag("Whether the job was found by its unique key."),
     "problem": ref("Problem"),
 }
+_OF_BATCH: Final = {name: each for name, each in _ENQUEUE.items() if name not in batches.REFUSED}
+_BATCH_REQUEST: Final[dict[str, Schema]] = {
+    "jobs": _list(ref("BatchJob"), "The members, each as POST /jobs takes it.", minItems=1, maxItems=batch.MOST_MEMBERS),
+    "on_success": ref("BatchJob") | {"description": "Made when all members are over, if all are done."},
+    "on_complete": ref("BatchJob") | {"description": "Made when all members are over, however they ended."},
+    "on_dead": ref("BatchJob") | {"description": "Made once, when the first dead member is seen."},
+    "name": _text("What people call it. Printable characters.", minLength=1, maxLength=batch.LONGEST_NAME),
+    "idempotency_key": _text("The same key names the same batch; the Idempotency-Key header says the same.", pattern=KEY),
+}
+_BATCH: Final[dict[str, Schema]] = {
+    "id": _text("The id of the batch's own job, too.", format="uuid"),
+    "name": _or_null(_text("What people call it.")),
+    "status": _text(
+        "open: members are being made or waited for; complete; cancelled; dead: nobody waits any more, a retry goes on.",
+        enum=list(batches.BATCH_STATUSES),
+    ),
+    "error": _or_null(_text("Why its last run failed, or why it is dead.")),
+    "total": _whole("Its members.", 1, batch.MOST_MEMBERS),
+    "counts": _answer(
+        {status: _whole(f"Members that are {status}.", 0) for status in batches.STATUSES},
+        "How many members stand how; of a complete batch, how they stood when it completed.",
+    ),
+    "created_at": _instant("When it was asked for."),
+    "completed_at": _or_null(_instant("When it came to its end.")),
+    "on_success": _or_null(_text("The job that was made of on_success.", format="uuid")),
+    "on_complete": _or_null(_text("The job that was made of on_complete.", format="uuid")),
+    "on_dead": _or_null(_text("The job that was made of on_dead.", format="uuid")),
+    "jobs": _list(
+        _answer(
+            {
+                "id": _JOB["id"],
+                "queue": _QUEUE,
+                "type": _TYPE,
+                "status": _text(
+                    "Of the job, as it is now; unmade: not there yet; gone: its record is no longer kept.", enum=list(batches.STATUSES)
+                ),
+            },
+            "A member.",
+        ),
+        "The members, in the order of the request.",
+    ),
+}
 _PROBLEM: Final[dict[str, Schema]] = {
     "type": _text("The problem's name, `urn:jobline:problem:…`."),
     "title": _text("What kind of problem it is."),
@@ -356,6 +399,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         description="Which jobs to run again.",
     ),
     "Job": _answer(_JOB, "A job.", optional=("payload_url", "result_url", "omitted")),
+    "BatchJob": _request(
+        _OF_BATCH,
+        required=("queue", "type"),
+        description="A job of a batch: as POST /jobs takes it, without keys of its own and uploads.",
+        allOf=[_not_both("delay", "scheduled_at")],
+    ),
+    "BatchRequest": _request(_BATCH_REQUEST, required=("jobs",), description="Jobs that belong together: all of them, or none."),
+    "Batch": _answer(_BATCH, "A batch."),
     "JobPage": _answer(
         {"jobs": _list(ref("Job"), "May be empty, and more come."), "next": _or_null(_text("The next page's cursor."))}, "A page."
     ),
@@ -419,6 +470,7 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
 """Every schema by its name."""
 REQUEST_FIELDS: Final = {
     "EnqueueRequest": fields.ENQUEUE_FIELDS,
+    "BatchRequest": batches.FIELDS,
     "PurgeRequest": selection.PURGE_FIELDS,
     "RedriveRequest": selection.REDRIVE_FIELDS,
     "UploadRequest": uploads.UPLOAD_FIELDS,

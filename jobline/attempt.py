@@ -16,7 +16,7 @@ from jobline.log import RUNNING_JOB
 from jobline.redaction import Redactor
 from jobline.registry import Registry
 from jobline.steering import LONGEST_WAIT, Cancel, Continue, NonRetryable, RetryAfter, Snooze
-from jobline.transitions import Cause, clip_error
+from jobline.transitions import MAX_SNOOZES, Cause, clip_error
 
 RESULT_LIMIT = 2_500_000
 """Bytes of JSON that a result may take."""
@@ -41,9 +41,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Snoozed:
-    """The handler put its job off by `seconds`."""
+    """The handler put its job off by `seconds`; `most`: so often it may, by its type."""
 
     seconds: float
+    most: int = MAX_SNOOZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def attempt(registry: Registry, payload: Callable[[], str], context: Context, se
     except RetryAfter as steering:
         return Failed(describe(steering, redactor), retry_after=steering.seconds)
     except Snooze as steering:
-        return Snoozed(steering.seconds)
+        return Snoozed(steering.seconds, registry.get(context.type).max_snoozes)
     except NonRetryable as steering:
         return Failed(describe(steering, redactor), retryable=False)
     except Cancel as steering:

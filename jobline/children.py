@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from jobline.errors import InvalidRequest, UnknownType
 from jobline.fields import LONGEST_TIMEOUT
 from jobline.job import Job
 from jobline.request import EnqueueRequest, parse_request
+from jobline.secret_fields import secrets_in
 from jobline.strict_json import parse
 
 
@@ -40,14 +41,27 @@ class Children:
         """
         name = queue or self._queue_of(type, parent.queue)
         requests = [_request_or_error(parent, mark, {"queue": name, "type": type, **fields}) for mark, fields in children.items()]
+        return dict(zip(children, self.make(parent, requests), strict=True))
+
+    def make(self, parent: Job, requests: Sequence[EnqueueRequest | InvalidRequest]) -> list[str | InvalidRequest]:
+        """For each request, whose idempotency key says which child it is, the child's id or why there can be none.
+
+        Raises what kept a child from being made now; the others are made all the same.
+        """
         # Nobody waits for an answer here: the attempt has a deadline of its own.
         outcomes = enqueue_many(self._enqueueing, requests, op=_op(parent), parent=parent, longest=LONGEST_TIMEOUT)
-        made: dict[str, str | InvalidRequest] = {}
-        for mark, outcome in zip(children, outcomes, strict=True):
+        made: list[str | InvalidRequest] = []
+        for outcome in outcomes:
             if isinstance(outcome, Exception) and not isinstance(outcome, InvalidRequest):
                 raise outcome
-            made[mark] = outcome if isinstance(outcome, InvalidRequest) else outcome.job.id
+            made.append(outcome if isinstance(outcome, InvalidRequest) else outcome.job.id)
         return made
+
+    def secrets_of(self, request: EnqueueRequest) -> list[str]:
+        """The secrets in the request's payload, by its type as it is deployed now."""
+        queue = self._enqueueing.definitions.queues.get(request.queue)
+        kind = None if queue is None else self._enqueueing.types.find(queue.worker, request.type)
+        return secrets_in(request.payload, kind.schema) if kind is not None and kind.secret else []
 
     def _queue_of(self, type: str, own: str) -> str:
         definitions, types = self._enqueueing.definitions, self._enqueueing.types

@@ -55,6 +55,7 @@ def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
         "progress": _raw(job.progress),
         "cancel_requested": job.cancel_requested,
         "parent_id": job.parent_id,
+        "batch_id": job.batch_id,
         "occurrence": None if job.occurrence is None else Occurrence.of(job.occurrence).document(),
     }
     if payload.url is not None:

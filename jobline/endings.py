@@ -54,7 +54,8 @@ class Endings:
                         put_away.extend(filter(None, [placed.reference]))
                     return transitions.done(job, now=now, result=placed.inline, result_ref=placed.reference, alone=alone, keep=keep)
                 case Snoozed():
-                    return transitions.snooze(job, now=now, delay=timedelta(seconds=ending.seconds), alone=alone, keep=keep)
+                    delay = timedelta(seconds=ending.seconds)
+                    return transitions.snooze(job, now=now, delay=delay, alone=alone, keep=keep, cap=ending.most)
                 case Continued():
                     return transitions.go_on(job, now=now, alone=alone, keep=keep)
                 case Abandoned():

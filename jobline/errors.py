@@ -109,6 +109,12 @@ class JobNotFound(NotFound):
     slug = "job-not-found"
 
 
+class BatchNotFound(NotFound):
+    """There is no such batch."""
+
+    slug = "batch-not-found"
+
+
 class ScheduleNotFound(NotFound):
     """There is no such schedule."""
 

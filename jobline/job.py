@@ -151,6 +151,8 @@ class Job:
     """JSON text of what was asked of its uniqueness (see `locks.Unique`)."""
     parent_id: str | None = None
     """The job whose handler enqueued this one."""
+    batch_id: str | None = None
+    """The batch that it is a member of: the id of that batch's own job."""
     occurrence: str | None = None
     """Which run of which schedule it is, `NAME 2026-01-31T09:30:00Z`; see `occurrence`."""
     depth: int = 0

@@ -16,6 +16,7 @@ import msgspec
 from jobline.errors import InvalidDefinitions
 from jobline.retry import MAX_ATTEMPTS_LIMIT, RetryPolicy
 from jobline.secret_fields import SECRET
+from jobline.transitions import MAX_SNOOZES
 
 if TYPE_CHECKING:
     from jobline.context import Context
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LONGEST_JOB: Final = 870
 """Seconds: Lambda ends an invocation after 900 (Lambda quotas), and claim, finish and margin need the rest."""
 
+MAX_SNOOZES_LIMIT: Final = 10_000
+"""As often as a type may let its jobs be put off."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
@@ -50,6 +53,8 @@ class JobType:
     """What the type says of retries, `max_attempts` apart; `None`: nothing."""
     backoff: Backoff | None = None
     """Seconds until the next attempt, given the number of the failed one (0 for the first) and its error; `None`: the policy decides."""
+    max_snoozes: int = MAX_SNOOZES
+    """Snoozes after which the job is dead."""
     summary: str = ""
     """The docstring's first line."""
     decoder: msgspec.json.Decoder[Any] = field(repr=False, compare=False)
@@ -91,12 +96,14 @@ def job(
     max_attempts: int | None = None,
     retry: RetryPolicy | Mapping[str, Any] | None = None,
     backoff: Backoff | None = None,
+    max_snoozes: int = MAX_SNOOZES,
 ) -> Callable[[Callable[[Any, Context], Any]], JobType]:
     """Declares a handler: the function becomes the `JobType` called `name`.
 
     The handler takes the payload (annotated: its type is what clients must send) and a `Context`; what it returns, as JSON, is
     the job's result. `timeout` is in seconds, at most 870; `retry` has the fields of `RetryPolicy`, delays in milliseconds.
     `backoff(attempt, error)` answers the seconds until the next attempt, where no policy fits; `attempt` is 0 after the first failure.
+    A job that was snoozed `max_snoozes` times, at most 10,000, is dead at the next snooze: so every job comes to an end.
     What is left out is decided by the queue. Raises InvalidJobType, which names the file and the function.
     """
 
@@ -109,6 +116,7 @@ def job(
             raise InvalidJobType(f"{place}: {name!r} is no name of a type: a lower-case letter and at most 63 of a-z 0-9 _ -")
         _check_number(place, "timeout", timeout, LONGEST_JOB)
         _check_number(place, "max_attempts", max_attempts, MAX_ATTEMPTS_LIMIT)
+        _check_number(place, "max_snoozes", max_snoozes, MAX_SNOOZES_LIMIT)
         attempts, policy = _split(place, max_attempts, _policy(place, retry))
         payload_type = _payload_type(place, handler)
         return JobType(
@@ -119,6 +127,7 @@ def job(
             max_attempts=attempts,
             retry=policy,
             backoff=backoff,
+            max_snoozes=max_snoozes,
             summary=(inspect.getdoc(handler) or "").partition("\n")[0].strip(),
             decoder=_decoder(place, payload_type),
         )

@@ -38,6 +38,7 @@ from jobline.memory import MemoryStore
 from jobline.memory_items import MemoryBucket, MemoryItems, MemoryStates
 from jobline.memory_queues import MemoryQueues
 from jobline.memory_stream import MemoryStream, StreamReader
+from jobline.nudging import Nudging
 from jobline.observer import Observer
 from jobline.operator_tools import OperatorTools
 from jobline.payloads import Bodies
@@ -286,7 +287,8 @@ class MemoryDeployment:
         return Quarantine(lambda: ports.bucket, "memory")
 
     def make_observer(self, ports: Ports) -> Observer:
-        return Observer(dynamodb=ports.items, table="memory", bodies=ports.bodies, clock=ports.clock, log=self.log)
+        nudging = Nudging(store=ports.store, clock=ports.clock, log=self.log)
+        return Observer(dynamodb=ports.items, table="memory", bodies=ports.bodies, nudging=nudging, clock=ports.clock, log=self.log)
 
     # ------------------------------------------------------------------------------------------------ clients' side
 
@@ -387,8 +389,7 @@ class MemoryDeployment:
     def run_until_idle(self, most_rounds: int = MOST_ROUNDS) -> None:
         """Runs everything that can run at this moment. Raises RuntimeError when that has not ended after so many rounds."""
         for _ in range(most_rounds):
-            if not self.run_relay() + self.run_workers() + self.run_dead_letters():
-                self.run_observer()
+            if not self.run_relay() + self.run_workers() + self.run_dead_letters() and not self.run_observer():
                 return
         raise RuntimeError(f"after {most_rounds} rounds there is still something to run, and no time has passed")
 

@@ -1,9 +1,10 @@
-"""The observer: the reader of the table's stream that folds what happens to jobs into their queues' counters, and removes the
-bodies that no record refers to any more.
+"""The observer: the reader of the table's stream that folds what happens to jobs into their queues' counters, removes the bodies
+that no record refers to any more, and wakes the batches whose members have ended.
 
 One conditional write per queue and batch holds the deltas and the mark of what was folded, so a repeated batch changes nothing
 (PROTOCOL.md R20). The event source mapping must neither bisect batches nor take partial failures. Bodies go first: removing one
-twice is harmless, so a failure there repeats the batch before anything of it is counted.
+twice is harmless, so a failure there repeats the batch before anything of it is counted. Batches of jobs come last, and whatever goes
+wrong with them repeats nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jobline.errors import CorruptRecord, Unavailable
 from jobline.job import Job
 from jobline.log import Log
 from jobline.marks import Batch
+from jobline.nudging import Nudging
 from jobline.payloads import Bodies
 from jobline.records import Item, decode, is_job
 
@@ -48,9 +50,12 @@ class Delivery(NamedTuple):
 class Observer:
     """Folds stream batches into the counters of one deployment's table, and removes the bodies that their records have left."""
 
-    def __init__(self, *, dynamodb: DynamoDBClient, table: str, bodies: Bodies, clock: Callable[[], datetime], log: Log) -> None:
+    def __init__(
+        self, *, dynamodb: DynamoDBClient, table: str, bodies: Bodies, nudging: Nudging, clock: Callable[[], datetime], log: Log
+    ) -> None:
         self._items = CounterItems(dynamodb, table)
         self._bodies = bodies
+        self._nudging = nudging
         self._clock = clock
         self._log = log
         self._written: dict[str, Counters] = {}
@@ -73,6 +78,7 @@ class Observer:
             batch = Batch.of(delivery.numbers, delivery.shard)
             for queue, changes in delivery.changes.items():
                 self._fold(queue, batch, changes, delivery.oldest)
+            self._nudging.nudge(change for changes in delivery.changes.values() for change in changes)
         return {"state": {}}
 
     def _remove_left_bodies(self, change: Change) -> None:

@@ -33,6 +33,7 @@ _DESCRIPTION: Final = (
 _TAGS: Final = {
     "jobs": "Single jobs, and many at once.",
     "queues": "Whole queues.",
+    "batches": "Jobs that belong together, and what follows from how they end.",
     "schedules": "Jobs that are made by the clock.",
     "about": "What is deployed.",
 }

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobline.context import Context, Toolbox
 from jobline.counter_items import CounterItems
 from jobline.store import Store
 from jobline.transitions import Keep
 
+if TYPE_CHECKING:
+    from jobline.children import Children
+
 
 class OperatorTools(Toolbox):
     """The toolbox of that one worker, whose role alone may delete records."""
 
     def __init__(
-        self, *, store: Store, counters: CounterItems, keep: Keep, sleep: Callable[[float], None] = time.sleep, **rest: Any
+        self,
+        *,
+        store: Store,
+        counters: CounterItems,
+        keep: Keep,
+        children: Children,
+        sleep: Callable[[float], None] = time.sleep,
+        **rest: Any,
     ) -> None:
-        super().__init__(**rest)
+        super().__init__(children=children, **rest)
+        self.makes = children
         self.store = store
         self.counters = counters
         self.keep = keep

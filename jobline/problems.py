@@ -24,6 +24,7 @@ _STATUS: Final[Mapping[type[errors.JoblineError], int]] = MappingProxyType(
         errors.NotFound: 404,
         errors.JobNotFound: 404,
         errors.ScheduleNotFound: 404,
+        errors.BatchNotFound: 404,
         errors.MethodNotAllowed: 405,
         errors.Conflict: 409,
         errors.AmbiguousId: 409,

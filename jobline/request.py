@@ -60,6 +60,8 @@ class EnqueueRequest:
     """The caller's W3C trace context."""
     occurrence: str | None = None
     """The run of a schedule that asks for it (see `occurrence`)."""
+    batch_id: str | None = None
+    """The batch that asks for it as one of its members."""
     hash: str = ""
     """128 bits of SHA-256, in hex, over the canonical request: equal for equal requests, however they were written. An upload's id is
     left out: see `hash_with`."""
@@ -111,7 +113,8 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         theirs = {name: queue for name, queue in definitions.queues.items() if not queue.internal}
         raise UnknownQueue(**_unknown("queue", f"there is no queue {request.queue!r}", request.queue, theirs))
     if queue.internal and not request.internal:
-        raise InvalidJob.of([FieldProblem("/queue", "is Jobline's own: its jobs are made by POST /queues/{queue}/purge and /redrive")])
+        ways = "POST /batches, /queues/{queue}/purge and /queues/{queue}/redrive"
+        raise InvalidJob.of([FieldProblem("/queue", f"is Jobline's own: its jobs are made by {ways}")])
     known = types.of_worker(queue.worker)
     kind = known.get(request.type)
     if kind is None:
@@ -143,6 +146,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         ordering_key=(request.ordering_key or queue.name) if queue.ordered else None,
         traceparent=request.traceparent,
         occurrence=request.occurrence,
+        batch_id=request.batch_id,
         unique=None if request.unique is None else msgspec.json.encode(request.unique).decode(),
         request_hash=request.hash or None,
     )

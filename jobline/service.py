@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from jobline import ids, transitions
+from jobline.batch import CALLBACKS, is_batch
 from jobline.cursors import Cursor
 from jobline.definitions import Definitions, Queue
 from jobline.direct import Direct
@@ -158,14 +159,21 @@ class Service:
         return short_document(job, self.type_of(job))
 
     def type_of(self, job: Job) -> TypeInfo | None:
-        """The job's type as it is deployed now; `None` when nobody runs it any more."""
+        """The job's type as it is deployed now; `None` when nobody runs it any more.
+
+        Also of a batch: its payload has those of other types, whose secrets its own type does not mark, so nothing of it is shown.
+        """
+        if is_batch(job):
+            return None
         queue = self.definitions.queues.get(job.queue)
         return None if queue is None else self.types.find(queue.worker, job.type)
 
     def secrets_of(self, body: Any) -> list[str]:
         """The secrets in the body of an enqueue request (parsed JSON), or of many; nothing need be right about it."""
         found: list[str] = []
-        requests = [body] if not isinstance(body, dict) or not isinstance(body.get("jobs"), list) else body["jobs"]
+        requests = [body]
+        if isinstance(body, dict) and isinstance(body.get("jobs"), list):
+            requests = [*body["jobs"], *(body.get(name) for name in CALLBACKS)]
         for request in requests:
             if isinstance(request, dict) and isinstance(request.get("type"), str):
                 for types in self.types.workers.values():

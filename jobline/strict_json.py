@@ -51,6 +51,10 @@ class Document(NamedTuple):
         start, end = self.spans[name]
         return self.text[start:end]
 
+    def member(self, name: str) -> Document:
+        """The value of that member as a document of its own; places in it are told from its own beginning."""
+        return _scan(self.source(name))
+
     def elements(self, name: str) -> Iterator[Document]:
         """Each element of the array in that member as a document of its own; places in it are told from its own beginning."""
         at = _skip(self.text, self.spans[name][0] + 1)

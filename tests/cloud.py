@@ -28,6 +28,7 @@ from jobline.errors import Unavailable
 from jobline.job import Job
 from jobline.job_type import JobType
 from jobline.log import Silence
+from jobline.nudging import Nudging
 from jobline.observer import Observer
 from jobline.payloads import Bodies
 from jobline.quarantine import Quarantine
@@ -142,7 +143,8 @@ class Cloud:
             types=known,
             now=utc_now,
         )
-        self.observer = Observer(dynamodb=dynamodb, table=self.table, bodies=self.bodies, clock=utc_now, log=log)
+        nudging = Nudging(store=store, clock=utc_now, log=log)
+        self.observer = Observer(dynamodb=dynamodb, table=self.table, bodies=self.bodies, nudging=nudging, clock=utc_now, log=log)
         self._stream_read = 0
         self._stream_observed = 0
         self._requests = 0

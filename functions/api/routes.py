@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolver, Response
 
+from functions.api.batch_routes import BatchRoutes
 from functions.api.http import Request, answer, etag, found_by
 from functions.api.job_routes import JobRoutes
 from functions.api.operator_routes import OperatorRoutes
@@ -63,6 +64,7 @@ class Api:
         self._jobs = JobRoutes(service, self._request, log)
         self._operators = OperatorRoutes(service, operations, self._request)
         self._schedules = ScheduleRoutes(service, scheduling, self._request)
+        self._batches = BatchRoutes(service, self._request)
         answers = self._answers()
         for route in ROUTES:
             # A path that is one route's own word for word is no other route's with a parameter: what that takes is refused here.
@@ -98,6 +100,8 @@ class Api:
             "cancel": self._cancel,
             "retry": self._retry,
             "replay": self._jobs.replay,
+            "start_batch": self._batches.start,
+            "get_batch": self._batches.show,
             "list_queues": self._queues,
             "get_queue": self._queue,
             "get_stats": self._stats,

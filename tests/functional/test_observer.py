@@ -18,9 +18,11 @@ from jobline.counters import Counters
 from jobline.errors import Unavailable
 from jobline.job import Job, Status
 from jobline.log import Silence
+from jobline.nudging import Nudging
 from jobline.observer import Observer
 from jobline.payloads import Bodies
 from jobline.stats import QueueStats, read_stats
+from jobline.store import JobStore
 from tests.aws import client, create_table
 from tests.factories import NOW, make_job, seconds
 from tests.faults import KINDS, Faults, FaultyClient, Killed, Kind
@@ -58,7 +60,9 @@ class Table:
     def observer(self, dynamodb: Any = None, *, log: Any = None) -> Observer:
         dynamodb = dynamodb or self.dynamodb
         bodies = Bodies(dynamodb, self.name, lambda: self.s3, "bodies")
-        return Observer(dynamodb=dynamodb, table=self.name, bodies=bodies, clock=lambda: LATER, log=log or Silence())
+        log = log or Silence()
+        nudging = Nudging(store=JobStore(dynamodb, self.name), clock=lambda: LATER, log=log)
+        return Observer(dynamodb=dynamodb, table=self.name, bodies=bodies, nudging=nudging, clock=lambda: LATER, log=log)
 
     def stats(self, queue: str = "emails") -> QueueStats:
         return read_stats(self.dynamodb, self.name, queue, now=LATER)

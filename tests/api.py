@@ -19,6 +19,7 @@ import msgspec
 
 from functions.api.routes import Api
 from jobline.api_examples import EXAMPLES
+from jobline.batch import Batch
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.direct import Direct
 from jobline.log import Log
@@ -78,6 +79,7 @@ TYPES = Types(
         "operations": {
             "purge": TypeInfo(schema=msgspec.json.schema(Purge)),
             "redrive": TypeInfo(schema=msgspec.json.schema(Redrive)),
+            "batch": TypeInfo(schema=msgspec.json.schema(Batch), timeout=300, max_attempts=10),
         },
     },
 )

@@ -71,6 +71,8 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     body = _short(case.body)
     if isinstance(body, dict):
         _settle(body, header=(case.headers or {}).get("Idempotency-Key"))
+        if case.operation.definition.raw["operationId"] == "start_batch":
+            _settle_batch(body)
     if body != case.body or repr(body) != repr(case.body):  # 1 == 1.0
         case.body = body
 
@@ -114,6 +116,16 @@ def _settle(body: dict[str, Any], *, header: str | None) -> None:
         body["unique"].pop("keys", None)  # of fields that the payload may not have
         if isinstance(body["unique"].get("for"), str) and not _fits(body["unique"]["for"], 3650 * 86_400, 1000):
             body["unique"]["for"] = "10s"
+
+
+def _settle_batch(body: dict[str, Any]) -> None:
+    """The same for each job of a batch."""
+    jobs = body["jobs"] if isinstance(body.get("jobs"), list) else []
+    for job in (*jobs, *(body.get(name) for name in ("on_success", "on_complete", "on_dead"))):
+        if isinstance(job, dict):
+            _settle(job, header=None)
+    if isinstance(body.get("name"), str):
+        body["name"] = "".join(one if one.isprintable() else "x" for one in body["name"])
 
 
 _WHOLE = frozenset({"priority", "max_attempts", "base_delay", "max_delay", "limit", "size"})

@@ -39,11 +39,11 @@ def narrowed(queue: str, type: str, *, longest: int) -> dict[str, Any]:
     Of others every request would be refused, whatever else is wrong with it.
     """
     document: dict[str, Any] = json.loads(openapi.compact())
-    for name in ("EnqueueRequest", "EnqueueRequestInQueue"):
+    for name in ("EnqueueRequest", "EnqueueRequestInQueue", "BatchJob"):
         properties = document["components"]["schemas"][name]["properties"]
         properties["type"]["enum"] = [type]
         properties["timeout"]["anyOf"][0]["maximum"] = longest
-        properties["queue"]["enum"] = [queue] if name == "EnqueueRequest" else [queue, None]
+        properties["queue"]["enum"] = [queue, None] if name == "EnqueueRequestInQueue" else [queue]
     for name in ("BulkRequest", "BulkRequestInQueue"):
         # What is wrong with one job is told in its place of a 200, and keeps no other out.
         document["components"]["schemas"][name]["properties"]["jobs"]["items"] = {}

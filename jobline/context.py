@@ -198,6 +198,11 @@ class Context:
         return self.job.traceparent
 
     @property
+    def parent_id(self) -> str | None:
+        """The job whose handler enqueued this one; of a batch's members and callbacks, the batch."""
+        return self.job.parent_id
+
+    @property
     def occurrence(self) -> datetime | None:
         """When the schedule was due whose run this job is, on every attempt the same; `None` for a job that no schedule made."""
         return None if self.job.occurrence is None else Occurrence.of(self.job.occurrence).at

@@ -44,7 +44,7 @@ def work(payload: Work, ctx: Context) -> int:
 @job("report")
 def report(payload: dict[str, Any], ctx: Context) -> str | None:
     """What a callback does: it is told whose it is."""
-    return ctx.job.parent_id
+    return ctx.parent_id
 
 
 QUEUES = {

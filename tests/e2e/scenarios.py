@@ -145,6 +145,14 @@ def many(world: World) -> None:
         world.end(item["job"]["id"])
 
 
+def batched(world: World) -> None:
+    """A batch that is woken by the end of its only member, and what follows."""
+    echo = {"queue": "diagnostics", "type": "echo", "payload": SMALL}
+    batch_id = world.call("POST", "/batches", {"jobs": [echo | {"delay": 2}], "on_complete": echo})["id"]
+    world.end(batch_id)
+    world.end(world.call("GET", f"/batches/{batch_id}")["on_complete"])
+
+
 def uploaded(world: World) -> None:
     content = json.dumps(HUGE).encode()
     link = world.call("POST", "/uploads", {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()})

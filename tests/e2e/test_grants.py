@@ -40,6 +40,8 @@ NEEDED: Mapping[str, Scenario] = {
     "relay: sqs:SendMessage on sqs": scenarios.small,
     "observer: dynamodb:GetItem on table": scenarios.observed_anew,
     "observer: dynamodb:PutItem on table": scenarios.small,
+    "observer: dynamodb:BatchGetItem on table": scenarios.batched,
+    "observer: dynamodb:UpdateItem on table": scenarios.batched,
     "observer: dynamodb:DeleteItem on split bodies": scenarios.expired,
     "observer: s3:DeleteObject on bodies/*": scenarios.expired_huge,
     "ticker: dynamodb:BatchGetItem on table": scenarios.ticked,

@@ -90,7 +90,7 @@ def test_the_keys_that_may_be_deleted_are_those_of_bodies_of_that_kind(kind: Kin
     [
         ("api", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "PartiQLInsert"}),
         ("relay", set()),
-        ("observer", {"GetItem", "PutItem", "DeleteItem"}),
+        ("observer", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"}),
         ("ticker", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
         ("dead_letters", {"GetItem", "UpdateItem"}),
         ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "PartiQLInsert", "DeleteItem"}),

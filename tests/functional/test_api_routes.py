@@ -67,7 +67,7 @@ def test_an_unknown_queue_is_a_404_that_helps(api: Client, path: str) -> None:
 
 def test_types_come_with_their_schema_and_only_those_that_a_queue_takes(api: Client) -> None:
     types = {each["name"]: each for each in api.call("GET", "/types").body["types"]}
-    assert list(types) == ["image_resize", "send_email", "send_sms", "purge", "redrive"]
+    assert list(types) == ["image_resize", "send_email", "send_sms", "batch", "purge", "redrive"]
     assert types["send_email"]["queues"] == ["emails", "letters"]
     assert types["send_email"]["schema"]["$defs"]["SendEmail"]["required"] == ["to"]
     assert (types["send_email"]["summary"], types["send_email"]["timeout"]) == ("Send one message.", 30)

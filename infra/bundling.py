@@ -46,6 +46,7 @@ HOST_ONLY: Final = frozenset(
         "api_examples",
         "api_schemas",
         "async_client",
+        "batch_view",
         "cli",
         "client",
         "config_file",

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, overload
 
+from jobline.batch_view import BatchView
 from jobline.client import JobView
 from jobline.connection import AsyncConnection, Token
 from jobline.errors import JoblineError
@@ -74,6 +75,26 @@ class AsyncJob(JobView):
         return self
 
 
+class AsyncBatch(BatchView):
+    """A batch of one deployment; see `client.Batch`."""
+
+    def __init__(self, client: AsyncClient, document: Mapping[str, Any]) -> None:
+        super().__init__(document)
+        self._client = client
+
+    async def refresh(self) -> Self:
+        """Reads the batch anew."""
+        return await self._told(self._client.flows.get_batch(self.id))
+
+    async def wait(self, timeout: float | None = None) -> Self:
+        """Returns when it waits for nothing any more, however its members ended; raises WaitTimedOut after `timeout` seconds."""
+        return self if self.over else await self._told(self._client.flows.wait_for_batch(self.id, timeout, time.monotonic))
+
+    async def _told(self, flow: Flow[dict[str, Any]]) -> Self:
+        self.document = await self._client.run(flow)
+        return self
+
+
 class AsyncClient:
     """One deployment, as one caller; see `client.Client`. An asynchronous context manager."""
 
@@ -99,6 +120,27 @@ class AsyncClient:
         """For each, in order, the job or what kept it from being made; one that is wrong does not keep the others."""
         made = await self.run(self.flows.enqueue_many(jobs))
         return [each if isinstance(each, JoblineError) else AsyncJob(self, each) for each in made]
+
+    async def batch(
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        on_success: NewJob | None = None,
+        on_complete: NewJob | None = None,
+        on_dead: NewJob | None = None,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> AsyncBatch:
+        """Makes jobs that belong together, all of them or none, and what is to follow from how they end (docs/batches.md).
+
+        Raises InvalidJob, which names every job that is wrong by its place (`/jobs/3/payload/to`).
+        """
+        callbacks = {"on_success": on_success, "on_complete": on_complete, "on_dead": on_dead}
+        return AsyncBatch(self, await self.run(self.flows.batch(jobs, callbacks, name, idempotency_key)))
+
+    async def get_batch(self, batch_id: str) -> AsyncBatch:
+        """The batch of an id. Raises BatchNotFound."""
+        return AsyncBatch(self, await self.run(self.flows.get_batch(batch_id)))
 
     async def get(self, job_id: str) -> AsyncJob:
         """The job of an id, or of its first 8 or more characters. Raises JobNotFound and AmbiguousId."""

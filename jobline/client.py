@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
+from jobline.batch_view import BatchView
 from jobline.connection import Connection, Token
 from jobline.errors import JoblineError
 from jobline.flows import MOST_TRIES, Flow, Flows, JobFailed, NewJob, Pause
@@ -147,6 +148,26 @@ class Job(JobView):
         return self
 
 
+class Batch(BatchView):
+    """A batch of one deployment."""
+
+    def __init__(self, client: Client, document: Mapping[str, Any]) -> None:
+        super().__init__(document)
+        self._client = client
+
+    def refresh(self) -> Self:
+        """Reads the batch anew."""
+        return self._told(self._client.flows.get_batch(self.id))
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Returns when it waits for nothing any more, however its members ended; raises WaitTimedOut after `timeout` seconds."""
+        return self if self.over else self._told(self._client.flows.wait_for_batch(self.id, timeout, time.monotonic))
+
+    def _told(self, flow: Flow[dict[str, Any]]) -> Self:
+        self.document = self._client.run(flow)
+        return self
+
+
 class Client:
     """One deployment, as one caller. A context manager: leaving it closes its connections. Threads may share it.
 
@@ -188,6 +209,27 @@ class Client:
     def enqueue_many(self, jobs: Iterable[NewJob]) -> list[Job | JoblineError]:
         """For each, in order, the job or what kept it from being made; one that is wrong does not keep the others."""
         return [each if isinstance(each, JoblineError) else Job(self, each) for each in self.run(self.flows.enqueue_many(jobs))]
+
+    def batch(
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        on_success: NewJob | None = None,
+        on_complete: NewJob | None = None,
+        on_dead: NewJob | None = None,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Batch:
+        """Makes jobs that belong together, all of them or none, and what is to follow from how they end (docs/batches.md).
+
+        Raises InvalidJob, which names every job that is wrong by its place (`/jobs/3/payload/to`).
+        """
+        callbacks = {"on_success": on_success, "on_complete": on_complete, "on_dead": on_dead}
+        return Batch(self, self.run(self.flows.batch(jobs, callbacks, name, idempotency_key)))
+
+    def get_batch(self, batch_id: str) -> Batch:
+        """The batch of an id. Raises BatchNotFound."""
+        return Batch(self, self.run(self.flows.get_batch(batch_id)))
 
     def get(self, job_id: str) -> Job:
         """The job of an id, or of its first 8 or more characters. Raises JobNotFound and AmbiguousId."""

@@ -55,7 +55,7 @@ Flow = Generator[Request | Pause, Any, T]
 
 
 class NewJob(msgspec.Struct, frozen=True):
-    """One job of `enqueue_many`: what `enqueue` takes."""
+    """One job of `enqueue_many` or of a batch: what `enqueue` takes."""
 
     type: Any
     payload: Any = None
@@ -64,7 +64,7 @@ class NewJob(msgspec.Struct, frozen=True):
 
 
 class WaitTimedOut(JoblineError):
-    """The job did not end in time."""
+    """The job or the batch did not end in time."""
 
     slug = "wait-timed-out"
 
@@ -163,6 +163,12 @@ class Flows:
         return outcomes
 
     def _body(self, job: NewJob) -> Flow[dict[str, Any]]:
+        """The body of a request for the job, with a key of its own."""
+        body = yield from self._written(job)
+        body.setdefault("idempotency_key", str(uuid.uuid4()))
+        return body
+
+    def _written(self, job: NewJob) -> Flow[dict[str, Any]]:
         name, payload = named_type(job.type)
         if payload is not None and job.payload is not None:
             raise TypeError("the payload was given twice")
@@ -171,7 +177,6 @@ class Flows:
         body = {"queue": queue, "type": name} | {field: plain(value) for field, value in job.fields.items() if value is not None}
         if payload is not None:
             body["payload"] = msgspec.to_builtins(payload)
-        body.setdefault("idempotency_key", str(uuid.uuid4()))
         return body
 
     def _queue_of(self, type: str) -> Flow[str]:
@@ -192,14 +197,17 @@ class Flows:
 
     def wait(self, job_id: str, timeout: float | None, now: Callable[[], float]) -> Flow[dict[str, Any]]:
         """The job once it is over; raises WaitTimedOut after `timeout` seconds (`None`: never)."""
+        return (yield from self._wait(f"/jobs/{job_id}", f"Job {job_id}", timeout, now))
+
+    def _wait(self, path: str, what: str, timeout: float | None, now: Callable[[], float]) -> Flow[dict[str, Any]]:
         end = None if timeout is None else now() + timeout
         while True:
             left = LONGEST_POLL if end is None else max(0, min(LONGEST_POLL, int(end - now())))
-            answer = yield from self.send(Request("GET", f"/jobs/{job_id}", params={"wait": left}))
+            answer = yield from self.send(Request("GET", path, params={"wait": left}))
             if answer.status == 200:
                 return dict(answer.body)
             if end is not None and now() >= end:
-                raise WaitTimedOut(f"Job {job_id} is {answer.body['status']} after {timeout:g} s.", job_status=answer.body["status"])
+                raise WaitTimedOut(f"{what} is {answer.body['status']} after {timeout:g} s.", job_status=answer.body["status"])
             if not left:
                 yield Pause(0.2)
 
@@ -219,12 +227,37 @@ class Flows:
         answer = yield from self.send(Request("PATCH", f"/jobs/{job_id}", json=body))
         return dict(answer.body)
 
+    # ------------------------------------------------------------------------------------------------ batches
+
+    def batch(
+        self, jobs: Iterable[NewJob], callbacks: Mapping[str, NewJob | None], name: str | None, key: str | None
+    ) -> Flow[dict[str, Any]]:
+        """The new batch's document. Repeated after a lost answer it still makes one batch: the request has a key, if not this one."""
+        body: dict[str, Any] = {"jobs": [], "idempotency_key": key or str(uuid.uuid4())}
+        for job in jobs:
+            body["jobs"].append((yield from self._written(job)))
+        for callback, asked in callbacks.items():
+            if asked is not None:
+                body[callback] = yield from self._written(asked)
+        if name is not None:
+            body["name"] = name
+        headers = {} if (trace := self._traceparent and self._traceparent()) is None else {"traceparent": trace}
+        answer = yield from self.send(Request("POST", "/batches", json=body, headers=headers or None))
+        return dict(answer.body)
+
+    def get_batch(self, batch_id: str) -> Flow[dict[str, Any]]:
+        answer = yield from self.send(Request("GET", f"/batches/{batch_id}"))
+        return dict(answer.body)
+
+    def wait_for_batch(self, batch_id: str, timeout: float | None, now: Callable[[], float]) -> Flow[dict[str, Any]]:
+        """The batch once nobody waits any more; raises WaitTimedOut after `timeout` seconds (`None`: never)."""
+        return (yield from self._wait(f"/batches/{batch_id}", f"Batch {batch_id}", timeout, now))
+
     # ------------------------------------------------------------------------------------------------ schedules
 
     def put_schedule(self, name: str, type: Any, payload: Any, queue: str | None, fields: Mapping[str, Any]) -> Flow[dict[str, Any]]:
         """The schedule as it is from now on."""
-        body = yield from self._body(NewJob(type, payload, queue, dict(fields)))
-        del body["idempotency_key"]
+        body = yield from self._written(NewJob(type, payload, queue, dict(fields)))
         answer = yield from self.send(Request("PUT", f"/schedules/{name}", json=body))
         return dict(answer.body)
 

@@ -17,6 +17,7 @@ from jobline.cli.spare import spare
 SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
     "Jobs": {
         "enqueue": ("enqueue_command", "Ask for a job, or for many."),
+        "batch": ("batch_command", "Make jobs that belong together, and see how they stand."),
         "status": ("job_commands", "Show jobs: state, payload, result and error."),
         "list": ("list_command", "List jobs of a queue."),
         "wait": ("job_commands", "Wait for a job's end and show it."),

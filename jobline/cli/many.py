@@ -76,12 +76,19 @@ def enqueue_lines(connection: Connection, source: str, request: dict[str, Any], 
     return code
 
 
+def read_lines(source: str) -> list[bytes]:
+    """The JSON of each line of `@file` or of standard input; raises BadParameter as `enqueue_lines` does."""
+    with _opened(source, "@FILE") as (lines, _):
+        return [line.payload for line in _lines(lines, source, "@FILE")]
+
+
 class _opened:
     """The lines of `@file` or of standard input, and how many bytes there are; `None` where nobody knows."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, option: str = "--payloads") -> None:
         if source != "-" and not source.startswith("@"):
-            raise typer.BadParameter("say @file, or - for standard input", param_hint="--payloads")
+            raise typer.BadParameter("say @file, or - for standard input", param_hint=option)
+        self._option = option
         self._name = source[1:]
         self._file: IO[bytes] | None = None
 
@@ -93,20 +100,20 @@ class _opened:
             self._file.peek(1)  # a folder opens, and cannot be read
             return self._file, Path(self._name).stat().st_size
         except OSError as error:
-            raise typer.BadParameter(f"{self._name!r} cannot be read: {error.strerror}", param_hint="--payloads") from error
+            raise typer.BadParameter(f"{self._name!r} cannot be read: {error.strerror}", param_hint=self._option) from error
 
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
             self._file.close()
 
 
-def _lines(lines: IO[bytes], source: str) -> Iterator[Line]:
+def _lines(lines: IO[bytes], source: str, option: str = "--payloads") -> Iterator[Line]:
     for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         if len(text) > LARGEST_SENT:
-            raise typer.BadParameter(f"line {number} is larger than a request may be: enqueue it by --payload", param_hint="--payloads")
-        yield Line(number, read_json(text.strip(), f"--payloads {source}, line {number}"))
+            raise typer.BadParameter(f"line {number} is larger than a request may be: enqueue it by --payload", param_hint=option)
+        yield Line(number, read_json(text.strip(), f"{option} {source}, line {number}"))
 
 
 def _chunks(lines: Iterator[Line]) -> Iterator[list[Line]]:

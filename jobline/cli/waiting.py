@@ -1,4 +1,4 @@
-"""Waiting for a job's end, request by request."""
+"""Waiting for the end of a job or a batch, request by request."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ def wait_for_end(
     ends: float | None,
     *,
     seen: Callable[[Any], None] = lambda job: None,
+    fields: tuple[str, ...] = JOB,
+    over: Callable[[Any], bool] = lambda job: job["status"] in TERMINAL,
     longest_wait: float = _LONGEST_WAIT,
 ) -> Answer:
     """The last answer: the job over, or as it was when the time (`ends`, of the monotonic clock) was over; `seen` is told each answer.
 
-    What comes and goes at AWS is waited out too.
+    `over` says of an answer, which has these `fields`, whether it is the end. What comes and goes at AWS is waited out too.
     """
     while True:
         left = longest_wait if ends is None else min(longest_wait, max(0.0, ends - time.monotonic()))
         try:
-            answer = ask(connection, "GET", path, JOB, params={"wait": f"{left:.3f}"})
+            answer = ask(connection, "GET", path, fields, params={"wait": f"{left:.3f}"})
         except Unavailable:
             if ends is not None and time.monotonic() >= ends:
                 raise
             time.sleep(1)
             continue
         seen(answer.body)
-        if answer.body["status"] in TERMINAL or (ends is not None and time.monotonic() >= ends):
+        if over(answer.body) or (ends is not None and time.monotonic() >= ends):
             return answer

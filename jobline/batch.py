@@ -16,6 +16,7 @@ from jobline.definitions import OPERATIONS
 from jobline.errors import CorruptRecord
 from jobline.ids import derived_id
 from jobline.job import Job, Status
+from jobline.times import to_milliseconds
 
 BATCH: Final = "batch"
 """The type of the jobs that batches are."""
@@ -105,19 +106,18 @@ def members_of(batch: Batch) -> list[Member]:
     return [msgspec.json.decode(each, type=Member) for each in batch.jobs]
 
 
-def member_key(batch_id: str, number: int) -> str:
-    """The idempotency key of a member. No client's key is one: it has a blank."""
-    return f"batch {batch_id} {number}"
+def child_key(batch: Job, which: int | Callback) -> str:
+    """The idempotency key of a member, by its number, or of a callback, by its name. No client's key is one: it has blanks.
+
+    With the time of the batch: when a key is used again, long after, the batch has the id of the earlier one, whose members may
+    still be there.
+    """
+    return f"batch {batch.id} {to_milliseconds(batch.created_at)} {which}"
 
 
-def callback_key(batch_id: str, name: Callback) -> str:
-    """The idempotency key of a callback."""
-    return f"batch {batch_id} {name}"
-
-
-def member_ids(batch_id: str, members: list[Member]) -> list[str]:
+def member_ids(batch: Job, members: list[Member]) -> list[str]:
     """The id of every member, made or not: who belongs to a batch is known before it runs."""
-    return [derived_id(member.queue, member_key(batch_id, number)) for number, member in enumerate(members)]
+    return [derived_id(member.queue, child_key(batch, number)) for number, member in enumerate(members)]
 
 
 def dead_nudge(member_id: str) -> str:

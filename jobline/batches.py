@@ -111,7 +111,7 @@ class Batches:
         """
         batch = read_batch(text or self.service.bodies.load(job.payload, job.payload_ref) or "null")
         standing, members = read_standing(job), members_of(batch)
-        ids = member_ids(job.id, members)
+        ids = member_ids(job, members)
         found = {} if text is not None else self.service.store.get_many(ids)
         now = self.service.now()
         statuses = [_status(number, found.get(id), standing, now) for number, id in enumerate(ids)]

@@ -25,11 +25,10 @@ from jobline.batch import (
     OPEN,
     Batch,
     Callback,
-    callback_key,
+    child_key,
     cursor_of,
     in_seconds,
     member_ids,
-    member_key,
     members_of,
     read_standing,
     told_dead,
@@ -71,7 +70,7 @@ class Coordination:
         self._tools = OperatorTools.of(ctx)
         members = members_of(batch)
         self._queues = {member.queue for member in members}
-        self._ids = member_ids(ctx.id, members)
+        self._ids = member_ids(ctx.job, members)
         self._standing = read_standing(ctx.job)
         self._found: dict[int, str] = {}
         """What this run has seen of each member: a letter of `LETTERS`, `OPEN` or `GONE`."""
@@ -106,7 +105,7 @@ class Coordination:
             self._put_down()
 
     def _member(self, number: int) -> EnqueueRequest:
-        request = self._request(f"jobs/{number}", bytes(self._batch.jobs[number]), member_key(self._ctx.id, number))
+        request = self._request(f"jobs/{number}", bytes(self._batch.jobs[number]), child_key(self._ctx.job, number))
         if request.delay is not None:  # counted from the request for the batch, whenever we come to it
             request = replace(request, delay=None, scheduled_at=self._ctx.created_at + request.delay)
         return replace(request, batch_id=self._ctx.id)
@@ -139,7 +138,7 @@ class Coordination:
         written = {name: text for name in names if (text := self._batch.callback(name)) is not None}
         if not written:
             return {}
-        made = self._make({name: self._request(name, text, callback_key(self._ctx.id, name)) for name, text in written.items()})
+        made = self._make({name: self._request(name, text, child_key(self._ctx.job, name)) for name, text in written.items()})
         return dict(zip(written, made, strict=True))
 
     def _follow_up(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobline.job import Status
+from tests.api import Client
 from tests.batches import REPORT, Scene, member
 from tests.factories import NOW
 
@@ -211,9 +212,41 @@ def test_the_same_key_names_the_same_batch() -> None:
 
 
 def test_a_key_may_be_a_purge_s_and_a_batch_s() -> None:
+    client = Client()
+    job = {"queue": "emails", "type": "send_email", "payload": {"to": "ada@example.com"}}
+    purge = client.call("POST", "/queues/emails/purge", {"idempotency_key": "k"})
+    batch = client.call("POST", "/batches", {"jobs": [job], "idempotency_key": "k"})
+    assert (purge.status, batch.status) == (202, 202)
+    assert purge.body["id"] != batch.body["id"]
+
+
+def test_a_key_that_is_used_again_when_its_batch_is_no_longer_kept_makes_other_jobs() -> None:
     scene = Scene()
-    scene.deployment.enqueue("work", queue="emails", idempotency_key="k")
-    assert scene.post([member(1)], idempotency_key="k").status == 202
+    first = scene.make([member(1, ends="dead"), member(2)], on_complete=REPORT, idempotency_key="k")
+    scene.run("8d")
+    assert scene.job(first).gone(scene.deployment.now)
+    assert [job.gone(scene.deployment.now) for job in scene.made("work")] == [False, True], "the dead one is kept longer"
+    second = scene.make([member(1, ends="dead"), member(2)], on_complete=REPORT, idempotency_key="k")
+    scene.run("1m")
+    assert second == first
+    assert ends(scene, second) == {"done": 1, "dead": 1}
+    assert len(scene.made("work")) == 4 and len(scene.made("report")) == 2
+
+
+@pytest.mark.parametrize("size", [20, 4000])
+def test_a_batch_whose_request_is_kept_apart_is_as_any_other(size: int) -> None:
+    scene = Scene()
+    jobs = [member(n, ends="done") | {"payload": {"n": n, "any": "x" * size}} for n in range(500)]
+    answer = scene.post(jobs, on_success=REPORT, headers={"Idempotency-Key": "k"})
+    assert answer.status == 202
+    assert scene.job(answer.body["id"]).payload_ref is not None
+    scene.run("10m")
+    assert ends(scene, answer.body["id"]) == {"done": 500}
+    assert scene.post(jobs, on_success=REPORT, headers={"Idempotency-Key": "k"}).status == 200
+
+
+def test_a_body_of_more_than_the_api_takes_is_refused() -> None:
+    assert Scene().post([member(0) | {"payload": {"any": "x" * 2_500_000}}]).status == 413
 
 
 def test_header_and_body_may_not_name_two_keys() -> None:

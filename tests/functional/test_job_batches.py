@@ -277,6 +277,38 @@ def test_a_request_can_wait_for_the_end() -> None:
     assert (answer.status, answer.body["status"]) == (202, "open")
 
 
+def test_the_jobs_of_a_batch_say_so_wherever_they_are_listed() -> None:
+    scene = Scene()
+    id = scene.make([member(1)], on_complete=REPORT)
+    other = scene.deployment.enqueue("work", queue="emails").id
+    scene.run("1m")
+    listed = scene.api.call("GET", "/jobs", query={"queue": "emails"}).body["jobs"]
+    assert {each["id"]: each["batch_id"] for each in listed} == {scene.show(id)["jobs"][0]["id"]: id, other: None}
+
+
+def test_who_is_granted_one_queue_reaches_no_batch_by_its_routes() -> None:
+    scene = Scene()
+    id = scene.make([member(1)])
+    scene.run("1m")
+    for method, path in [
+        ("GET", f"/queues/emails/jobs/{id}"),
+        ("DELETE", f"/queues/emails/jobs/{id}"),
+        ("POST", f"/queues/emails/jobs/{id}/retry"),
+        ("GET", f"/queues/emails/batches/{id}"),
+        ("POST", "/queues/emails/batches"),
+    ]:
+        assert scene.api.call(method, path).status == 404, path
+    own = scene.api.call("POST", "/queues/emails/jobs", {"type": "batch", "payload": {"jobs": [member(1)]}})
+    assert (own.status, own.problems[0][0]) == (422, "/type")
+
+
+def test_a_request_that_fails_by_our_fault_has_no_secret_of_any_of_its_jobs_logged() -> None:
+    scene = Scene()
+    secret = {"queue": "emails", "type": "work", "payload": {"token": "hunter22"}}
+    body = {"jobs": [member(1)], "on_success": secret, "on_dead": secret | {"payload": {"token": "tiger333"}}}
+    assert sorted(set(scene.api.service.secrets_of(body))) == ["hunter22", "tiger333"]
+
+
 def test_secrets_of_the_members_are_not_shown_by_the_batch() -> None:
     scene = Scene()
     id = scene.make([{"queue": "emails", "type": "work", "payload": {"token": "hunter22"}}])

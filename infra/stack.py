@@ -179,7 +179,8 @@ class JoblineStack(Stack):
 
     def _grant_what_its_file_says(self, function: JobFunction, worker: Worker) -> None:
         for permission in worker.permissions:
-            resources = [resource.replace("{bucket}", self.bodies.bucket.bucket_arn) for resource in permission.resources]
+            ours = {"{bucket}": self.bodies.bucket.bucket_arn, "{table}": self.table.table.table_arn}
+            resources = [_filled_in(resource, ours) for resource in permission.resources]
             statement = iam.PolicyStatement(actions=list(permission.actions), resources=resources)
             function.allow(statement, patterns_because=permission.reason)
         if worker.secrets:
@@ -320,6 +321,12 @@ class JoblineStack(Stack):
         resource = construct.node.default_child
         assert isinstance(resource, CfnElement)
         return self.get_logical_id(resource)
+
+
+def _filled_in(resource: str, ours: Mapping[str, str]) -> str:
+    for name, arn in ours.items():
+        resource = resource.replace(name, arn)
+    return resource
 
 
 def _whole(arn: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sesv2 import SESV2Client
 
     from jobline.job_type import JobType
+    from jobline.record_reader import RecordReader
 
 SECRET_FRESH_FOR: Final = timedelta(minutes=5)
 """How long a secret is kept before it is read again: a rotated one is in use everywhere after this time."""
@@ -86,14 +87,17 @@ class Toolbox:
         clock: Clock,
         children: Children | None = None,
         redactor: Redactor | None = None,
+        records: RecordReader | None = None,
     ) -> None:
         """`client` makes a low-level boto3 client of a service; `settings` is the environment; `secrets` has the ARN of each name.
 
+        `records` reads the records of all queues, as far as the worker's permissions let it.
         `redactor` is told every secret that is read; it should be the one of the log.
         """
         self.stage = stage
         self.redactor = redactor or Redactor()
         self.children = children
+        self.records = records
         self.bucket = bucket
         self._make_client = client
         self._settings = settings

@@ -52,10 +52,12 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Permission(_Strict, frozen=True):
-    """Something that a worker's handlers may do on AWS; resources are ARNs, where `{bucket}` stands for the data bucket's."""
+    """Something that a worker's handlers may do on AWS; resources are ARNs, where `{bucket}` stands for the data bucket's and `{table}` for
+    that of the table of records.
+    """
 
     actions: Annotated[tuple[Annotated[str, Meta(pattern=r"^[a-z0-9-]+:[A-Za-z*]+$")], ...], Meta(min_length=1)]
-    resources: Annotated[tuple[Annotated[str, Meta(pattern=r"^(arn:|\{bucket\}|\*$)")], ...], Meta(min_length=1)]
+    resources: Annotated[tuple[Annotated[str, Meta(pattern=r"^(arn:|\{bucket\}|\{table\}|\*$)")], ...], Meta(min_length=1)]
     reason: str = ""
     """Why an action or a resource has an asterisk, if one has: the security gates ask for it."""
 

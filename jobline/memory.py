@@ -118,9 +118,11 @@ class MemoryStore:
         keys = [(job.attention, Key(job.id, job.attention_at)) for job in self.jobs.values() if job.attention and job.attention_at]
         return _page(keys, attention_partitions(queue, kind), limit, start, newest_first=newest_first, since=None, until=until)
 
-    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
+    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int, since: datetime | None = None) -> tuple[Key, ...]:
         keys = sorted((Key(job.id, job.created_at) for job in self.jobs.values() if job.queue_shard == partition), key=_order)
-        unread = [key for key in keys if key.at <= until and (after is None or _order(key) > _order(after))]
+        unread = [
+            key for key in keys if (since is None or key.at >= since) and key.at <= until and (after is None or _order(key) > _order(after))
+        ]
         return tuple(unread[:limit])
 
 

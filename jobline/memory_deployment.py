@@ -45,6 +45,7 @@ from jobline.payloads import Bodies
 from jobline.quarantine import Quarantine
 from jobline.queue import FIFO, Queues
 from jobline.queue_states import States
+from jobline.record_reader import RecordReader
 from jobline.recounting import recount_job
 from jobline.redaction import Redactor
 from jobline.registry import Registry
@@ -229,6 +230,7 @@ class MemoryDeployment:
             clock=ports.clock,
             children=self.make_children(ports),
             redactor=self.redactor,
+            records=RecordReader(ports.store, self.definitions),
         )
 
     def settings(self, worker: str) -> Mapping[str, str]:

@@ -111,8 +111,8 @@ class Store(Protocol):
     ) -> Page:
         """Jobs off the straight path, in the order in which somebody must look, up to `until`."""
 
-    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
-        """Keys of one `by_queue` partition, oldest first, created after `after` and up to `until`."""
+    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int, since: datetime | None = None) -> tuple[Key, ...]:
+        """Keys of one `by_queue` partition, oldest first, created after `after` and in [since, until]."""
 
 
 def refuse_to_delete_what_is_open(job: Job) -> None:
@@ -254,8 +254,8 @@ class JobStore:
             "by_attention", attention_partitions(queue, kind), limit, start, newest_first=newest_first, since=None, until=until
         )
 
-    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
-        keys, _ = self._query("by_queue", partition, limit, after, newest_first=False, since=None, until=until)
+    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int, since: datetime | None = None) -> tuple[Key, ...]:
+        keys, _ = self._query("by_queue", partition, limit, after, newest_first=False, since=since, until=until)
         return keys
 
     def _page(

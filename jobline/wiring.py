@@ -147,6 +147,7 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
     from jobline.payloads import Bodies
     from jobline.quarantine import Quarantine
     from jobline.queue import Queues
+    from jobline.record_reader import RecordReader
     from jobline.registry import Registry
     from jobline.settings import Settings
     from jobline.store import JobStore
@@ -171,6 +172,7 @@ def worker_handler(package: str, make_tools: Callable[..., Any] | None = None) -
         clock=utc_now,
         children=Children(make_enqueueing(settings, clients, log)),
         redactor=redactor,
+        records=RecordReader(store, definitions),
     )
     worker = Worker(
         registry=Registry.discover(package),

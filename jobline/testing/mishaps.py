@@ -15,6 +15,7 @@ from jobline.job_type import JobType
 from jobline.lanes import lane_of
 from jobline.memory_deployment import MemoryDeployment, Ports, sqs_record
 from jobline.message import Message
+from jobline.record_reader import RecordReader
 from jobline.steering import Continue
 from jobline.store import Store
 from jobline.testing.contexts import GivenToolbox
@@ -126,6 +127,7 @@ class FragileDeployment(MemoryDeployment):
             clock=ports.clock,
             children=self.make_children(ports),
             redactor=self.redactor,
+            records=RecordReader(ports.store, self.definitions),
         )
 
     def make_worker(self, ports: Ports, name: str) -> Worker:

@@ -124,6 +124,10 @@ IN_EXAMPLES: Mapping[str, str] = {
     "scheduled: dynamodb:Scan on table": _SCHEDULED,
     "scheduled: dynamodb:DeleteItem on table": _SCHEDULED,
     "scheduled: dynamodb:Query on table": _SCHEDULED,
+    "scheduled: dynamodb:Query on indexes": _SCHEDULED,
+    "scheduled: dynamodb:BatchGetItem on table": _SCHEDULED,
+    "scheduled: s3:GetObject on reports/*": _SCHEDULED,
+    "scheduled: s3:PutObject on reports/*": _SCHEDULED,
 }
 """Grants of workers whose jobs have tests of their own, on this stack or on moto; none of them is taken away here."""
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
+import urllib.request
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+from jobline import ids
+from jobline.job import Job, Status
 from jobline.local_aws import ROOT
 from jobline.local_stack import LocalStack
+from jobline.store import JobStore
+from jobline.times import parse_instant
 from tests.e2e.client import Client
 
 
@@ -67,6 +74,47 @@ def test_the_example_of_subscription_renewal_enqueues_one_payment(stack: LocalSt
     assert item["due_on"] == {"S": "2026-02-28"}
     payment = client.job(item["renewed_by"]["S"])
     assert (payment["type"], payment["queue"], payment["payload"]["amount"]) == ("payment_process", "payments", 990)
+
+
+def test_the_example_of_daily_report_is_stored_made_a_pdf_and_mailed(stack: LocalStack, client: Client) -> None:
+    store = JobStore(stack.client("dynamodb"), stack.outputs()["TableName"])
+    # In Berlin two of these are of the last day of January, its first second and its last, and one is a second older.
+    for number, created_at in enumerate(("2026-01-30T23:00:00Z", "2026-01-31T22:59:59Z", "2026-01-30T22:59:59Z")):
+        store.create(done_job(f"reported-{number}", parse_instant(created_at)), now=parse_instant(created_at))
+    job = client.end_of(client.enqueue(**examples("scheduled.md")["daily_report"]))
+    assert (job["status"], job["attempts"], job["error"], job["result"]["note"]) == ("done", 1, None, "")
+    result, s3, bucket = job["result"], stack.client("s3"), stack.outputs()["BucketName"]
+    assert (result["enqueued"], result["done"]) == (2, 2)
+    bodies = {name: s3.get_object(Bucket=bucket, Key=result[name])["Body"].read() for name in ("html", "figures", "pdf")}
+    assert (bodies["html"][:15], bodies["pdf"][:5]) == (b"<!DOCTYPE html>", b"%PDF-")
+    videos = next(queue for queue in json.loads(bodies["figures"])["queues"] if queue["queue"] == "videos")
+    assert [number for number, hour in enumerate(videos["hours"]) if hour["done"]] == [0, 23]
+    assert client.end_of(result["mail_job"])["status"] == "done"
+    (mail,) = (mail for mail in sent_mails(stack) if "ops@example.com" in mail)
+    assert "Jobline on 2026-01-31" in mail
+
+
+def done_job(key: str, created_at: datetime) -> Job:
+    later = created_at + timedelta(seconds=2)
+    return Job(
+        id=ids.derived_id("videos", key),
+        queue="videos",
+        type="video_transcode",
+        status=Status.DONE,
+        created_at=created_at,
+        scheduled_at=created_at,
+        started_at=created_at + timedelta(seconds=1),
+        completed_at=later,
+        attempts=1,
+        ttl=int(time.time()) + 86_400,
+    )
+
+
+def sent_mails(stack: LocalStack) -> list[str]:
+    """What the local AWS was given to send, each as text."""
+    with urllib.request.urlopen(f"{stack.aws.endpoint_url}/_ministack/ses/messages", timeout=10) as answer:  # noqa: S310  our own
+        told = json.load(answer)
+    return [json.dumps(mail) for mails in told["messages"].values() for mail in mails]
 
 
 class Page(BaseHTTPRequestHandler):

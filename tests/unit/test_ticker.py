@@ -35,9 +35,9 @@ class CountingStore(MemoryStore):
         super().__init__()
         self.reads = 0
 
-    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int) -> tuple[Key, ...]:
+    def walk(self, partition: str, *, after: Key | None, until: datetime, limit: int, since: datetime | None = None) -> tuple[Key, ...]:
         self.reads += 1
-        return super().walk(partition, after=after, until=until, limit=limit)
+        return super().walk(partition, after=after, until=until, limit=limit, since=since)
 
 
 def after_reads(store: CountingStore, most: int) -> Callable[[], bool]:

@@ -197,11 +197,12 @@ def test_only_the_api_may_call_a_function_and_that_is_operations(stage: str) -> 
 
 @STAGES
 def test_a_worker_may_do_what_its_file_says(stage: str) -> None:
-    [bucket] = resources(stage, "AWS::S3::Bucket")
+    [bucket], [table] = resources(stage, "AWS::S3::Bucket"), resources(stage, "AWS::DynamoDB::Table")
     for name, worker in definitions(stage).workers.items():
         for permission in worker.permissions:
-            for resource in permission.resources:
-                granted = [actions for actions, targets in statements(stage, name) if resource.replace("{bucket}", bucket) in targets]
+            for said in permission.resources:
+                resource = said.replace("{bucket}", bucket).replace("{table}", table)
+                granted = [actions for actions, targets in statements(stage, name) if resource in targets]
                 assert set(permission.actions) <= set().union(*granted)
 
 

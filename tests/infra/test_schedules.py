@@ -59,13 +59,14 @@ def test_a_declared_schedule_is_what_the_api_would_have_made(tmp_path: Path) -> 
     assert "<aws.scheduler.schedule-arn>" not in schedule["Target"]["Input"], "Scheduler would fill it in"
 
 
-def test_what_queues_toml_declares_is_right_and_neither_deletes_nor_charges_as_it_stands() -> None:
+def test_what_queues_toml_declares_is_right_and_neither_deletes_nor_charges_nor_mails_as_it_stands() -> None:
     shipped = Definitions.load(ROOT, "dev")
     check_jobs(shipped, types())
-    assert shipped.schedules.keys() == {"cleanup", "renewals", "warm"}
+    assert shipped.schedules.keys() == {"cleanup", "renewals", "report", "warm"}
     assert all(schedule.paused for schedule in shipped.schedules.values())
     for name in ("cleanup", "renewals"):
         assert json.loads(shipped.schedules[name].job)["payload"]["dry_run"] is True
+    assert json.loads(shipped.schedules["report"].job)["payload"]["to"] == []
 
 
 def test_a_schedule_is_in_the_stages_that_it_names(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ FORMAT: Final = "1"
 OWN_FUNCTIONS: Final = ("api", "relay", "observer", "ticker", "dead_letters", OPERATIONS)
 OWN_SERVICES: Final = frozenset({"dynamodb", "lambda", "s3", "scheduler", "sqs"})
 """The AWS services that Jobline's own functions call; workers keep the models of all."""
+SECRET_SERVICES: Final = {OPERATIONS: frozenset({"secretsmanager"})}
+"""Which of them reads a secret of the adopter's: what ends of jobs are signed with."""
 LOCK: Final = "requirements-dev.txt"
 """Compiled from every function's requirements.txt among others (`make lock`): what the tests run with."""
 HOST_ONLY: Final = frozenset(
@@ -61,6 +63,7 @@ HOST_ONLY: Final = frozenset(
         "demo_notifications",
         "demo_scheduled",
         "deployment_tables",
+        "destinations",
         "dev",
         "diagram",
         "discovery",
@@ -164,7 +167,7 @@ class Bundles:
         requirements = self.root / "functions" / function / "requirements.txt"
         if not requirements.is_file():
             raise BundlingError(f"functions/{function}/requirements.txt is missing: it names the function's libraries, and may be empty")
-        services = OWN_SERVICES if function in OWN_FUNCTIONS else None
+        services = OWN_SERVICES | SECRET_SERVICES.get(function, frozenset()) if function in OWN_FUNCTIONS else None
         lock = self.root / LOCK
         return wheels(requirements, lock=lock, target=self.target, compiler=self.compiler, services=services, cache=self.cache)
 

@@ -24,7 +24,19 @@ from cdk_nag import AwsSolutionsChecks, NagPack, ServerlessChecks
 from infra.acknowledgements import ACKNOWLEDGED, UNTOLD
 from infra.settings import settings_for
 from infra.stack import JoblineStack
-from jobline.definitions import NEW_KEY, OPERATIONS, ApiAccess, ApiFront, Definitions, Encryption, Jwt, Monitoring, QueueAlarms, Vpc
+from jobline.definitions import (
+    NEW_KEY,
+    OPERATIONS,
+    ApiAccess,
+    ApiFront,
+    Definitions,
+    Encryption,
+    Jwt,
+    Monitoring,
+    QueueAlarms,
+    ReplyQueue,
+    Vpc,
+)
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 TOOLS: Final = ROOT / ".gates" / "bin"
@@ -65,6 +77,7 @@ def configurations(root: Path) -> Mapping[str, Definitions]:
     certificate = "arn:aws:acm:eu-west-1:111122223333:certificate/1234abcd"
     names = ApiFront(domain="jobs.example.com", token_domain="tokens.example.com", certificate=certificate, only_domain=True)  # noqa: S106
     monitoring = Monitoring(dashboard=True, notify=("arn:aws:sns:eu-west-1:111122223333:on-call",))
+    their_queue = "arn:aws:sqs:eu-west-1:111122223333:answers"
     every_option = msgspec.structs.replace(
         dev,
         queues=queues,
@@ -74,6 +87,7 @@ def configurations(root: Path) -> Mapping[str, Definitions]:
         api=names,
         monitoring=monitoring,
         tags={"team": "billing"},
+        replies={"answers": ReplyQueue(name="answers"), "theirs": ReplyQueue(name="theirs", queue=their_queue)},
     )
     return {"dev": dev, "every-option": every_option}
 

@@ -23,6 +23,7 @@ from infra.constructs.job_table import BY_ATTENTION, BY_QUEUE, JobTable
 from infra.constructs.minute import EveryMinute
 from infra.constructs.monitoring import Monitoring
 from infra.constructs.ready_policies import ReadyPolicies
+from infra.constructs.reply_queues import ReplyQueues
 from infra.constructs.schedules import Schedules
 from infra.constructs.stream_reader import ObserverFeed, RelayFeed
 from infra.cost_tags import WORKER, stack_tags, tag
@@ -85,6 +86,7 @@ class JoblineStack(Stack):
             set_aside=self.set_aside,
             key=self._key,
         )
+        self.replies = ReplyQueues(self, "Replies", declared=definitions.replies, settings=settings, key=self._key)
         self._tell_operations()
         self._grant(definitions)
         if self.customer_key:
@@ -132,7 +134,7 @@ class JoblineStack(Stack):
         self.table.allow(self.ticker, "GetItem", "BatchGetItem", "PutItem", "UpdateItem")
         self.table.allow_query(self.ticker, BY_QUEUE, BY_ATTENTION)
 
-        self.table.allow(self.dead_letters, "GetItem", "UpdateItem")
+        self.table.allow(self.dead_letters, "GetItem", "PutItem", "UpdateItem")
         allow_consume(self.dead_letters, *(queue.dead_letters for queue in self.queues.values() if queue.dead_letters))
         self.bodies.allow(self.dead_letters, "PutObject", keys=QUARANTINE)
 
@@ -156,6 +158,7 @@ class JoblineStack(Stack):
         self.table.allow(operations, "BatchGetItem", "DeleteItem")
         self.table.allow_query(operations, BY_QUEUE, BY_ATTENTION)
         allow_pause(operations, *self.pausable.values())
+        self.replies.allow_send(operations)
         self.api.allow(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[operations.function.function_arn]))
         self.schedules.allow(self.api)
 
@@ -296,10 +299,11 @@ class JoblineStack(Stack):
         return self.to_json_string(lanes)
 
     def _tell_operations(self) -> None:
-        """Tells the operations function which mappings to switch for a pause, and the api whom to ask for it."""
+        """Tells the operations function which mappings to switch for a pause and where replies go, and the api whom to ask for a pause."""
         mappings = {name: [mapping.event_source_mapping_id for mapping in queue.mappings.values()] for name, queue in self.pausable.items()}
         operations = self.workers[OPERATIONS].function
         operations.add_environment(names.MAPPINGS, self.to_json_string(mappings))
+        operations.add_environment(names.REPLIES, self.to_json_string(self.replies.urls))
         self.api.function.add_environment(names.OPERATIONS_FUNCTION, operations.function_name)
         place = {name: value for name, value in dataclasses.asdict(self.schedules.place).items() if value is not None}
         self.api.function.add_environment(names.SCHEDULES, self.to_json_string(place))

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from jobline.errors import InvalidRequest, InvalidSettings
+from jobline.fields import LONGEST_URL
 
 Address = IPv4Address | IPv6Address
 
@@ -21,7 +22,6 @@ PUBLIC_PORTS: Final = frozenset({443, 8443})
 LOCAL_STAGE: Final = "local"
 RUNTIME_API_PORT: Final = 9001
 """Where a function's own runtime API listens on loopback (AWS_LAMBDA_RUNTIME_API, AWS Lambda developer guide)."""
-LONGEST_URL: Final = 2048
 
 _AWS: Final = ("amazonaws.com", "amazonaws.com.cn", "api.aws")
 """Domains of AWS's own endpoints, which take this function's position in the network as a recommendation."""

@@ -22,6 +22,8 @@ Schema = dict[str, Any]
 
 NAME: Final = r"^[a-z][a-z0-9_-]{0,63}$"
 KEY: Final = rf"^[!-~]{{1,{fields.LONGEST_KEY}}}$"
+URL: Final = {"maxLength": fields.LONGEST_URL, "pattern": r"^[!-\[\]-~]+$"}
+"""Visible ASCII without the backslash, as `addresses.parse` has it."""
 _AMOUNT: Final = r"[0-9]+(\.[0-9]+)?"
 _SHORT: Final = "".join(rf"({_AMOUNT}{unit})?" for unit in ("w", "d", "h", "m", "s", "ms"))
 _ISO_TIME: Final = "".join(rf"({_AMOUNT}{unit})?" for unit in "HMS")
@@ -161,6 +163,8 @@ _ENQUEUE: Final[dict[str, Schema]] = {
     }
     | {"properties": {name: _or_null(each) for name, each in _UNIQUE.items()}}
     | {"allOf": [_not_both("key", "keys"), _when("until", "ttl", needs="for")]},
+    "callback_url": _text("A POST tells this URL the end of the job, however it ends: https on port 443 or 8443.", **URL),
+    "reply_to": _text("A message in this reply queue, one that `queues.toml` declares, tells the end of the job.", pattern=NAME),
 }
 _EXCLUSIVE: Final = {"allOf": [_not_both("payload", "payload_ref"), _not_both("delay", "scheduled_at")]}
 _STATUSES: Final = sorted(status.value for status in Status)
@@ -197,6 +201,8 @@ _JOB: Final[dict[str, Schema]] = {
     "tags": _list({"type": "string"}, "Words to find the job by."),
     "progress": {"description": "What the handler last said of its progress, `{percent, note}` and the time; null until then."},
     "cancel_requested": _flag("Whether somebody asked for a running job to be cancelled."),
+    "callback_url": _or_null(_text("The URL that is told of its end; what comes after a `?` is hidden.")),
+    "reply_to": _or_null(_text("The reply queue in which its end is told.")),
     "parent_id": _or_null(_text("The job whose handler enqueued this one.", format="uuid")),
     "batch_id": _or_null(_text("The batch that it is a member of.", format="uuid")),
     "occurrence": _or_null(

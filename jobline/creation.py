@@ -75,6 +75,12 @@ def unique_creation(
     return writes
 
 
+def made_with(table: str, write: Write) -> list[dict[str, Any]]:
+    """The jobs that a write makes, as writes of its transaction."""
+    common = {"TableName": table, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    return [{"Put": {"Item": encode(new_record(made, None)), **ABSENT, **common}} for made in write.makes]
+
+
 def created(job: Job, lock: Lock, over: Job | None, before: Lock | None, refusals: Sequence[Refusal | None] | None) -> Creation:
     """What that transaction came to, by what refused its writes."""
     if refusals is None:

@@ -33,6 +33,7 @@ from jobline.definitions import (
     Worker,
 )
 from jobline.deployment_tables import LOG_KEYS, api_front, log_days, monitoring, queue_alarms, tags, vpc
+from jobline.destinations import CALLBACK_KEYS, REPLY_KEYS, operations_worker, read_callbacks, read_replies
 from jobline.errors import InvalidDefinitions
 from jobline.retry import RetryPolicy
 from jobline.toml_file import Table, TomlFile, laid_over, near
@@ -40,7 +41,10 @@ from jobline.toml_file import Table, TomlFile, laid_over, near
 OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_letters", OPERATIONS})
 """Folders under `functions/` that no queue of an adopter's may name."""
 
-_TABLES: Final = ("queues", "schedules", "retention", "encryption", "access", "api", "logs", "tags", "monitoring")
+_TABLES: Final = (
+    *("queues", "schedules", "callbacks", "replies", "retention"),
+    *("encryption", "access", "api", "logs", "tags", "monitoring"),
+)
 _QUEUE_KEYS: Final = (
     *("worker", "concurrency", "batch_size", "threads", "lanes", "ordered", "low_latency"),
     *("max_attempts", "retry", "timeout", "stages", "retention", "alarms"),
@@ -49,7 +53,8 @@ _WORKER_KEYS: Final = ("memory", "timeout", "environment", "secrets", "permissio
 _OPERATIONS_QUEUE: Final[Table] = {
     "name": OPERATIONS,
     "worker": OPERATIONS,
-    "concurrency": 4,
+    # One slow receiver of callbacks takes ten seconds of each; it must not keep purges and the other callbacks waiting.
+    "concurrency": 20,
     "lanes": 1,
     "timeout": LONGEST_FUNCTION_TIMEOUT - FUNCTION_HEADROOM,
     "max_attempts": 5,
@@ -60,6 +65,8 @@ KNOWN_KEYS: Final[Mapping[str, Mapping[str, Collection[str]]]] = {
         "queues.NAME": _QUEUE_KEYS,
         "queues.NAME.retry": RetryPolicy.__struct_fields__,
         "queues.NAME.alarms": QueueAlarms.__struct_fields__,
+        "callbacks": CALLBACK_KEYS,
+        "replies.NAME": REPLY_KEYS,
         "retention": tuple(_RETENTION_FIELDS),
         "encryption": Encryption.__struct_fields__,
         "access": ApiAccess.__struct_fields__,
@@ -118,13 +125,15 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
     workers = {queue.worker: _worker(file, queue, stage) for queue in queues.values()}
     for queue in queues.values():
         _check_timeout(file, queue, workers[queue.worker])
-    workers[OPERATIONS] = Worker(name=OPERATIONS, memory=256, timeout=LONGEST_FUNCTION_TIMEOUT)
+    callbacks = read_callbacks(file, table)
+    workers[OPERATIONS] = operations_worker(callbacks)
     queues[OPERATIONS] = file.convert(_OPERATIONS_QUEUE | retention, Queue, f"queues.{OPERATIONS}")
     schedules = read_schedules(file, table, stage, queues)
+    told = {"callbacks": callbacks, "replies": read_replies(file, table, stage)}
     deployment = {"api": api_front(file, table, access), "tags": tags(file, table), "log_days": log_days(file, table)}
     deployment["monitoring"] = monitoring(file, table)
     fields = {"stage": stage, "queues": queues, "workers": workers, "encryption": encryption, "access": access, "schedules": schedules}
-    return file.convert(fields | retention | deployment, Definitions, "")
+    return file.convert(fields | retention | told | deployment, Definitions, "")
 
 
 def _access(file: TomlFile, table: Table, stage: str) -> ApiAccess:

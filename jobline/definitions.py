@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from jobline.errors import InvalidDefinitions
+from jobline.job import OPERATIONS as OPERATIONS
 from jobline.retry import DEFAULT_RETRY, MAX_ATTEMPTS_LIMIT, RetryPolicy
 from jobline.transitions import Retention
 
@@ -34,8 +35,6 @@ NEW_KEY: Final = "create"
 """The KMS key that is made with the stack."""
 LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 """For how many days CloudWatch keeps log lines: these, and no other number (PutRetentionPolicy, CloudWatch Logs API reference)."""
-OPERATIONS: Final = "operations"
-"""The internal queue and the worker that serves it: work on many jobs at once. Every deployment has both; no file defines them."""
 WEEK: Final = 7 * 24 * 3600
 MONTH: Final = 30 * 24 * 3600
 
@@ -193,6 +192,29 @@ class DeclaredSchedule(_Strict, frozen=True):
     """JSON text of the enqueue request of each run."""
 
 
+class Callbacks(_Strict, frozen=True):
+    """How ends of jobs are told to URLs."""
+
+    secret: SecretArn | None = None
+    """What they are signed with, by the Standard Webhooks specification; `None`: they are not."""
+    loopback_ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] = ()
+    """Ports of this machine that may be told, over plain http too; they count in the local stage only."""
+
+    @property
+    def port_list(self) -> str:
+        """These ports as `addresses.Rules` takes them."""
+        return " ".join(map(str, self.loopback_ports))
+
+
+class ReplyQueue(_Strict, frozen=True):
+    """An SQS queue in which ends of jobs are told."""
+
+    name: str
+    """What `reply_to` says."""
+    queue: Annotated[str, Meta(pattern=r"^arn:aws[a-z-]*:sqs:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,80}(\.fifo)?(?![\s\S])")] | None = None
+    """The ARN of one that is there; `None`: it is made with the stack."""
+
+
 class Encryption(_Strict, frozen=True):
     """With whose key everything is kept."""
 
@@ -254,6 +276,9 @@ class Definitions(_Strict, frozen=True):
     monitoring: Monitoring = Monitoring()
     schedules: dict[str, DeclaredSchedule] = {}
     """Those of this stage."""
+    callbacks: Callbacks = Callbacks()
+    replies: dict[str, ReplyQueue] = {}
+    """The reply queues of this stage, by name."""
 
     @classmethod
     def load(cls, root: Path, stage: str) -> Definitions:

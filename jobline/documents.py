@@ -56,6 +56,8 @@ def job_document(job: Job, payload: Shown, result: Shown) -> dict[str, Any]:
         "cancel_requested": job.cancel_requested,
         "parent_id": job.parent_id,
         "batch_id": job.batch_id,
+        "callback_url": without_query(job.callback_url),
+        "reply_to": job.reply_to,
         "occurrence": None if job.occurrence is None else Occurrence.of(job.occurrence).document(),
     }
     if payload.url is not None:
@@ -105,6 +107,13 @@ def without_secrets(text: str | None, kind: TypeInfo | None) -> str | None:
     if text is None or not _has_secrets(kind):
         return text
     return f'"{HIDDEN}"' if kind is None else hide(text, kind.schema)
+
+
+def without_query(url: str | None) -> str | None:
+    """A URL as it may be shown: what comes after its `?` may be a token."""
+    if url is None or "?" not in url:
+        return url
+    return f"{url.partition('?')[0]}?{HIDDEN}"
 
 
 def _raw(text: str | None) -> msgspec.Raw:

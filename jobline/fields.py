@@ -21,6 +21,7 @@ MOST_TAGS: Final = 10
 LONGEST_TAG: Final = 64
 LONGEST_KEY: Final = 128
 MOST_UNIQUE_KEYS: Final = 10
+LONGEST_URL: Final = 2048
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 # What SQS takes as a MessageGroupId too: 128 of the visible ASCII characters (SendMessage, Amazon SQS API reference).
@@ -52,6 +53,13 @@ def _key(value: Any) -> str:
 def _upload_id(value: Any) -> str:
     if not isinstance(value, str) or not is_job_id(value):
         raise ValueError("must be an upload's id, as POST /uploads answers it")
+    return value
+
+
+def _url(value: Any) -> str:
+    """Whether it may be called is for `destinations` to say, which knows the deployment."""
+    if not isinstance(value, str) or not 1 <= len(value) <= LONGEST_URL:
+        raise ValueError(f"must be a URL of at most {LONGEST_URL} characters")
     return value
 
 
@@ -179,6 +187,8 @@ ENQUEUE_FIELDS: Final[Mapping[str, Reader]] = {
     "ordering_key": _key,
     "tags": _tags,
     "unique": _unique,
+    "callback_url": _url,
+    "reply_to": _name,
 }
 
 

@@ -96,6 +96,9 @@ TRANSITIONS: Final = MappingProxyType(
 """Every event of the protocol (PROTOCOL.md's transition table). Whatever is not here is refused."""
 
 RECORD_VERSION: Final = 1
+OPERATIONS: Final = "operations"
+"""The internal queue and the worker that serves it: work on many jobs, and what endings ask for. Every deployment has both; no file
+defines them."""
 FAR_FUTURE: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 """`expires_at` of a job that never expires: claims compare it, so it is always set (R18). The API shows null."""
 LONGEST_MESSAGE_DELAY: Final = timedelta(seconds=900)
@@ -153,6 +156,10 @@ class Job:
     """The job whose handler enqueued this one."""
     batch_id: str | None = None
     """The batch that it is a member of: the id of that batch's own job."""
+    callback_url: str | None = None
+    """Where the end of this job is told, by HTTP (see `follow_ups`)."""
+    reply_to: str | None = None
+    """The declared reply queue in which the end of this job is told."""
     occurrence: str | None = None
     """Which run of which schedule it is, `NAME 2026-01-31T09:30:00Z`; see `occurrence`."""
     depth: int = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
+from base64 import b64encode
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from botocore.config import Config
 from jobline.definitions import Definitions
 from jobline.local_aws import ACCOUNT, REGION, ROOT, SECRET, LocalAws, LocalAwsError
 from jobline.settings import WORKER
+from jobline.telling import SIGNING_SECRET
 
 STAGE: Final = "local"
 DEPLOY_OPTIONS: Final = ("--require-approval", "never", "--context", f"stage={STAGE}", "--progress", "events")
@@ -39,6 +41,11 @@ class Deployment:
     port: int
     pid: int
     """ministack's process."""
+
+
+def signing_key(text: str) -> str:
+    """A key of the Standard Webhooks specification that is made of this text."""
+    return f"whsec_{b64encode(text.encode()).decode()}"
 
 
 class LocalStack:
@@ -108,13 +115,17 @@ class LocalStack:
                 ses.create_email_identity(EmailIdentity=sender)
 
     def _make_secrets(self) -> None:
-        """Every secret of this AWS that a worker names; its text is its own name, and whoever changes it finds it changed next time too."""
+        """Every secret of this AWS that a worker names; whoever changes one finds it changed next time too.
+
+        Its text is its own name; of the key by which callbacks are signed, that name as such a key is written.
+        """
         workers = Definitions.load(ROOT, STAGE).workers.values()
         manager, ours = self.client("secretsmanager"), f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:"
-        for arn in {arn for worker in workers for arn in worker.secrets.values() if arn.startswith(ours)}:
+        named = {(secret == SIGNING_SECRET, arn) for worker in workers for secret, arn in worker.secrets.items()}
+        for signs, arn in {(signs, arn) for signs, arn in named if arn.startswith(ours)}:
             name = arn.removeprefix(ours)
             with contextlib.suppress(manager.exceptions.ResourceExistsException):
-                manager.create_secret(Name=name, SecretString=name)
+                manager.create_secret(Name=name, SecretString=signing_key(name) if signs else name)
 
     def configure(self, worker: str, **settings: str) -> None:
         """Gives a worker's function other settings than `worker.toml` says, until the next deployment that changes it."""

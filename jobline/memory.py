@@ -6,7 +6,6 @@ It interprets `Write` directly, keeps the change feed that DynamoDB's stream wou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from jobline.job import Job
 from jobline.locks import Lock
 from jobline.shards import attention_partitions, queue_partitions
 from jobline.store import Key, Outcome, Page, Position, merge, refuse_to_delete_what_is_open
-from jobline.transitions import Condition, Write
+from jobline.transitions import Condition, Write, applied
 
 
 class Change(NamedTuple):
@@ -79,6 +78,9 @@ class MemoryStore:
             return Outcome(False, job)
         changed = applied(job, write)
         self._record(job, changed)
+        for made in write.makes:
+            if made.id not in self.jobs:
+                self._record(None, new_record(made, None))
         return Outcome(True, changed)
 
     def delete(self, job: Job) -> bool:
@@ -91,7 +93,7 @@ class MemoryStore:
         return True
 
     def apply_many(self, writes: Sequence[tuple[str, Write]]) -> list[Outcome | None]:
-        return [self.apply(job_id, write) for job_id, write in writes]
+        return [None if write.makes else self.apply(job_id, write) for job_id, write in writes]
 
     def _holds(self, job_id: str, write: Write) -> bool:
         job = self.jobs.get(job_id)
@@ -170,16 +172,3 @@ def holds(condition: Condition, job: Job) -> bool:
     if operator == "=":
         return bool(value == wanted)
     return bool(value <= wanted if operator == "<=" else value > wanted)
-
-
-_EMPTY: dict[str, Any] = {"cancel_requested": False, "solo": False, "history": (), "tags": ()}
-
-
-def applied(job: Job, write: Write) -> Job:
-    """The record after an unconditional application of `write`."""
-    fields: dict[str, Any] = {name: _EMPTY.get(name) for name in write.remove if name not in write.set}
-    fields |= write.set
-    fields |= {name: getattr(job, name) + amount for name, amount in write.add.items()}
-    if write.note is not None:
-        fields["history"] = (*job.history, write.note)
-    return replace(job, **fields)

@@ -50,11 +50,13 @@ from jobline.recounting import recount_job
 from jobline.redaction import Redactor
 from jobline.registry import Registry
 from jobline.relay import Relay
+from jobline.replies import Replies
 from jobline.request import parse_request
 from jobline.service import Service
 from jobline.stats import counters_key, decode_counters, queue_stats
 from jobline.store import Store
 from jobline.strict_json import parse
+from jobline.telling import Telling, type_finder
 from jobline.ticker import WALK_BEHIND, Ticker
 from jobline.times import format_instant, parse_duration
 from jobline.transitions import PROMOTE_AHEAD
@@ -81,6 +83,8 @@ class Ports:
     store: Store
     bodies: Bodies
     queues: Queues
+    sqs: Any
+    """An SQS client."""
     states: States
     items: Any
     """The table's other items, as a DynamoDB client."""
@@ -98,6 +102,11 @@ def lane_name(queue: str, lane: str, *, ordered: bool = False) -> str:
 def dead_letters_name(queue: str) -> str:
     """The SQS dead-letter queue of a queue."""
     return f"{queue}-dead-letters"
+
+
+def reply_queue_name(reply: str) -> str:
+    """The SQS queue of a reply queue."""
+    return f"reply-{reply}"
 
 
 class MemoryDeployment:
@@ -152,6 +161,8 @@ class MemoryDeployment:
 
     def _create_queues(self, most_receives: int) -> None:
         self.sqs.create(SET_ASIDE)
+        for reply in self.definitions.replies:
+            self.sqs.create(reply_queue_name(reply))
         for queue in self.definitions.queues.values():
             visibility = VISIBILITY * timedelta(seconds=self.definitions.workers[queue.worker].timeout)
             if queue.ordered:
@@ -181,6 +192,7 @@ class MemoryDeployment:
             store=store,
             bodies=Bodies(items, "memory", lambda: cast(Any, self.bucket), "memory", lambda: clock().timestamp()),
             queues=Queues(sqs, "memory:///"),
+            sqs=sqs,
             states=self.states,
             items=items,
             bucket=self.bucket,
@@ -219,7 +231,15 @@ class MemoryDeployment:
 
     def make_tools(self, ports: Ports, worker: str) -> Toolbox:
         counters = CounterItems(ports.items, "memory")
-        richer = partial(OperatorTools, store=ports.store, counters=counters, keep=self.definitions.keep, sleep=ports.sleep)
+        richer = partial(
+            OperatorTools,
+            store=ports.store,
+            counters=counters,
+            keep=self.definitions.keep,
+            telling=Telling(store=ports.store, bodies=ports.bodies, type_of=type_finder(self.definitions, self.types)),
+            replies=Replies(lambda: ports.sqs, {name: f"memory:///{reply_queue_name(name)}" for name in self.definitions.replies}),
+            sleep=ports.sleep,
+        )
         make = richer if worker == OPERATIONS else Toolbox
         return make(
             client=self._client,

@@ -25,6 +25,8 @@ LONGEST_HIDING: Final = timedelta(hours=12)
 RETENTION: Final = timedelta(days=14)
 """Counted from the first send, in the dead-letter queue too ("Setting-up dead-letter queue retention")."""
 MOST_ENTRIES: Final = 10
+LARGEST_MESSAGE: Final = 1_048_576
+"""`MaximumMessageSize` of a new queue (SetQueueAttributes)."""
 DEDUPLICATION: Final = timedelta(minutes=5)
 """Within which a FIFO queue takes a deduplication id once ("Exactly-once processing in Amazon SQS")."""
 
@@ -45,6 +47,8 @@ class StoredMessage:
     """The receipt handle of the last receive: no other one deletes the message."""
     group: str | None = None
     deduplication_id: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """What its sender attached to it."""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,8 @@ class StoredQueue:
     visibility: timedelta
     most_receives: int | None = None
     dead_letters: str | None = None
+    largest: int = LARGEST_MESSAGE
+    """Bytes of a message at most."""
     messages: list[StoredMessage] = field(default_factory=list)
     fifo: bool = False
     taken: dict[tuple[str, str], StoredMessage] = field(default_factory=dict)
@@ -98,6 +104,15 @@ class MemoryQueues:
                 taken.append({"Id": entry["Id"], "MessageId": self._take(queue, entry).id})
         return {"Successful": taken, "Failed": failed}
 
+    def send_message(self, *, QueueUrl: str, MessageBody: str, **more: Any) -> dict[str, Any]:
+        """Takes one message; raises ClientError for one that the queue cannot take."""
+        queue = self._queue(QueueUrl, "SendMessage")
+        entry = {"MessageBody": MessageBody, **more}
+        refused = (_refused_in_fifo(entry) if queue.fifo else _refused(entry)) or _too_large(entry, queue.largest)
+        if refused is not None:
+            raise _error(*refused, "SendMessage")
+        return {"MessageId": self._take(queue, entry).id}
+
     def _take(self, queue: StoredQueue, entry: dict[str, Any]) -> StoredMessage:
         """The message of an entry, or of a FIFO queue the one that it took with this deduplication id lately."""
         now = self.clock()
@@ -108,7 +123,13 @@ class MemoryQueues:
         self.sent += 1
         due = now + timedelta(seconds=entry.get("DelaySeconds", 0))
         message = StoredMessage(
-            f"message-{self.sent}", entry["MessageBody"], now, due, group=group if queue.fifo else None, deduplication_id=deduplication_id
+            f"message-{self.sent}",
+            entry["MessageBody"],
+            now,
+            due,
+            group=group if queue.fifo else None,
+            deduplication_id=deduplication_id,
+            attributes=entry.get("MessageAttributes", {}),
         )
         queue.messages.append(message)
         if queue.fifo:
@@ -223,7 +244,8 @@ def _shown(message: StoredMessage) -> dict[str, Any]:
     attributes = {"ApproximateReceiveCount": str(message.receives), "SentTimestamp": str(to_milliseconds(message.sent_at))}
     if message.group is not None:
         attributes |= {"MessageGroupId": message.group, "MessageDeduplicationId": message.deduplication_id or ""}
-    return {"MessageId": message.id, "ReceiptHandle": message.handle, "Body": message.body, "Attributes": attributes}
+    shown = {"MessageId": message.id, "ReceiptHandle": message.handle, "Body": message.body, "Attributes": attributes}
+    return shown | {"MessageAttributes": message.attributes} if message.attributes else shown
 
 
 def _refused(entry: dict[str, Any]) -> tuple[str, str] | None:
@@ -246,6 +268,14 @@ def _refused_in_fifo(entry: dict[str, Any]) -> tuple[str, str] | None:
         if not entry.get(parameter):
             return "MissingParameter", f"The request must contain the parameter {parameter}."
     return None
+
+
+def _too_large(entry: dict[str, Any], largest: int) -> tuple[str, str] | None:
+    """The refusal of a message over the queue's size, its attributes' names, types and values included."""
+    attributes = entry.get("MessageAttributes", {})
+    size = len(entry["MessageBody"].encode()) + sum(len(f"{name}{''.join(value.values())}".encode()) for name, value in attributes.items())
+    reason = f"One or more parameters are invalid. Reason: Message must be shorter than {largest} bytes."
+    return ("InvalidParameterValue", reason) if size > largest else None
 
 
 def _check_entries(entries: list[dict[str, Any]], operation: str) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobline.context import Context, Toolbox
 from jobline.counter_items import CounterItems
+from jobline.replies import Replies
 from jobline.store import Store
+from jobline.telling import Telling
 from jobline.transitions import Keep
 
 if TYPE_CHECKING:
@@ -25,11 +27,15 @@ class OperatorTools(Toolbox):
         counters: CounterItems,
         keep: Keep,
         children: Children,
+        telling: Telling,
+        replies: Replies,
         sleep: Callable[[float], None] = time.sleep,
         **rest: Any,
     ) -> None:
         super().__init__(children=children, **rest)
         self.makes = children
+        self.telling = telling
+        self.replies = replies
         self.store = store
         self.counters = counters
         self.keep = keep

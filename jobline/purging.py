@@ -18,6 +18,10 @@ LONGEST_INVOCATION: Final = timedelta(minutes=16)
 """Nothing that a worker started lives longer: Lambda ends it after 15 minutes (Lambda quotas); a minute for our clocks."""
 
 
+_TRIES: Final = 3
+"""A job whose end is told is cancelled only as it was read; others may come between now and then."""
+
+
 class Purging:
     """Purges one job at a time."""
 
@@ -38,10 +42,14 @@ class Purging:
         return self._cancel(job) if job.status in WAITING else self._remove(job)
 
     def _cancel(self, job: Job) -> str:
-        write = transitions.cancel(job, now=self._clock(), op=self._op, keep=self._keep(job.queue), reason="purged")
-        applied, after = self._store.apply(job.id, write)
-        if applied or (after is not None and after.last_op == self._op):
-            return "cancelled"
+        after: Job | None = job
+        for _ in range(_TRIES):
+            if after is None or after.status not in WAITING:
+                break
+            write = transitions.cancel(after, now=self._clock(), op=self._op, keep=self._keep(job.queue), reason="purged")
+            applied, after = self._store.apply(job.id, write)
+            if applied or (after is not None and after.last_op == self._op):
+                return "cancelled"
         return "running" if after is not None and after.status is Status.RUNNING else "changed"
 
     def _remove(self, job: Job) -> str:

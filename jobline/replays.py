@@ -19,7 +19,8 @@ LARGEST_READ: Final = 2_500_000
 
 
 def replay(service: Service, job: Job, *, key: str | None, op: str) -> Answered:
-    """A new job with the payload, priority, limits, retry policy, tags, group, ordering key and uniqueness of `job`, due now.
+    """A new job with the payload, priority, limits, retry policy, tags, group, ordering key, uniqueness, callback and reply of `job`,
+    due now.
 
     With an idempotency key, the same key again names the same new job; keys of other replays and of enqueue requests are others.
     Raises Conflict when the queue is no longer defined, InvalidJob when today's queue or type would not take the request, and
@@ -41,6 +42,8 @@ def replay(service: Service, job: Job, *, key: str | None, op: str) -> Answered:
         ordering_key=job.ordering_key if service.definitions.queues[job.queue].ordered else None,
         tags=job.tags,
         unique=None if job.unique is None else stored_unique(job.unique),
+        callback_url=job.callback_url,
+        reply_to=job.reply_to,
         hash=hashlib.sha256(f"replay of {job.id}".encode()).hexdigest()[:32],
     )
     return service.enqueue(request, op=op)

@@ -54,6 +54,8 @@ class EnqueueRequest:
     ordering_key: str | None = None
     tags: tuple[str, ...] = ()
     unique: Unique | None = None
+    callback_url: str | None = None
+    reply_to: str | None = None
     internal: bool = False
     """Whether Jobline itself asks: its own queue takes nobody else's jobs, since they may touch any queue."""
     traceparent: str | None = None
@@ -124,6 +126,7 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
     wrong = [] if request.is_apart else [*kind.misfits(request.payload, "/payload")]
     wrong += _time_problems(request, queue, timeout, definitions, due, now)
     wrong += _order_problems(request, queue, due, now)
+    wrong += _telling_problems(request, definitions)
     if wrong:
         raise InvalidJob.of(wrong)
     retry = _effective_retry(request, kind, queue)
@@ -145,6 +148,8 @@ def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id
         group=request.group,
         ordering_key=(request.ordering_key or queue.name) if queue.ordered else None,
         traceparent=request.traceparent,
+        callback_url=request.callback_url,
+        reply_to=request.reply_to,
         occurrence=request.occurrence,
         batch_id=request.batch_id,
         unique=None if request.unique is None else msgspec.json.encode(request.unique).decode(),
@@ -214,6 +219,24 @@ def _order_problems(request: EnqueueRequest, queue: Queue, due: datetime, now: d
     }
     reason = f"is refused by the ordered queue {queue.name!r}: its jobs run in the order in which they came"
     return [FieldProblem(f"/{field}", reason) for field, wrong in refused.items() if wrong]
+
+
+def _telling_problems(request: EnqueueRequest, definitions: Definitions) -> list[FieldProblem]:
+    """What is wrong with where the end of the job is to be told, as far as that shows before it is tried."""
+    wrong = []
+    if request.reply_to is not None and request.reply_to not in definitions.replies:
+        there = f"; there are {', '.join(sorted(definitions.replies))}" if definitions.replies else "; queues.toml declares none"
+        sentence = f"there is no reply queue {request.reply_to!r}{near(request.reply_to, definitions.replies) or there}"
+        wrong.append(FieldProblem("/reply_to", sentence))
+    if request.callback_url is not None:
+        # Imported here: few requests have one, and a cold start need not pay for reading URLs.
+        from jobline.addresses import Refused, Rules, parse
+
+        try:
+            parse(request.callback_url, Rules.of(definitions.stage, definitions.callbacks.port_list))
+        except Refused as error:
+            wrong.append(FieldProblem("/callback_url", error.detail))
+    return wrong
 
 
 def _effective_retry(request: EnqueueRequest, kind: TypeInfo, queue: Queue) -> RetryPolicy:

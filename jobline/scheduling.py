@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from jobline import ids, strict_json
-from jobline.documents import without_secrets
+from jobline.documents import without_query, without_secrets
 from jobline.enqueueing import Enqueued, Enqueueing
 from jobline.errors import InvalidRequest, ScheduleChanged, ScheduleConflict, ScheduleNotFound
 from jobline.fields import ENQUEUE_FIELDS, is_name
@@ -171,6 +171,8 @@ class Scheduling:
         if "payload" in written:
             shown = without_secrets(job.source("payload"), self._kind(job.value))
             written["payload"] = msgspec.Raw((shown or "null").encode())
+        if isinstance(url := job.value.get("callback_url"), str):
+            written["callback_url"] = msgspec.Raw(msgspec.json.encode(without_query(url)))
         return {name: written.get(name) for name in JOB_FIELDS}
 
     def _kind(self, job: Mapping[str, Any]) -> TypeInfo | None:

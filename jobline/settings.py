@@ -21,6 +21,7 @@ SET_ASIDE_QUEUE: Final = "JOBLINE_SET_ASIDE_QUEUE"
 MAPPINGS: Final = "JOBLINE_MAPPINGS"
 OPERATIONS_FUNCTION: Final = "JOBLINE_OPERATIONS_FUNCTION"
 SCHEDULES: Final = "JOBLINE_SCHEDULES"
+REPLIES: Final = "JOBLINE_REPLIES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,14 @@ class Settings:
             return msgspec.json.decode(self._read(SCHEDULES), type=dict[str, str])
         except msgspec.MsgspecError as error:
             raise InvalidSettings(f"{SCHEDULES}: {error}") from error
+
+    @property
+    def replies(self) -> dict[str, str]:
+        """The URL of each reply queue, by its name."""
+        try:
+            return msgspec.json.decode(self._read(REPLIES), type=dict[str, str])
+        except msgspec.MsgspecError as error:
+            raise InvalidSettings(f"{REPLIES}: {error}") from error
 
     def _read(self, name: str) -> str:
         value = self.environment.get(name, "")

@@ -17,8 +17,8 @@ MOST_STATEMENTS: Final = 25
 
 
 def sayable(write: Write) -> bool:
-    """Whether the write can be a statement: it appends nothing, and adds only to numbers that every record has."""
-    return write.note is None and ALWAYS_PRESENT.issuperset(write.add)
+    """Whether the write can be a statement: it appends and makes nothing, and adds only to numbers that every record has."""
+    return write.note is None and not write.makes and ALWAYS_PRESENT.issuperset(write.add)
 
 
 def update_statement(table: str, job_id: str, write: Write) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from jobline import locks, records
 from jobline.aws import aws_errors
-from jobline.creation import ABSENT, Creation, Replaced, as_read, created, new_record, unique_creation
+from jobline.creation import ABSENT, Creation, Replaced, as_read, created, made_with, new_record, unique_creation
 from jobline.errors import CorruptRecord, Unavailable
 from jobline.expressions import update_expression
 from jobline.inserts import insert_statement, was_inserted
@@ -23,12 +23,16 @@ from jobline.records import decode, encode
 from jobline.shards import attention_partitions, queue_partitions
 from jobline.statements import MOST_STATEMENTS, sayable, update_statement
 from jobline.times import from_milliseconds, to_milliseconds
-from jobline.transactions import transact
-from jobline.transitions import Write
+from jobline.transactions import transact_making
+from jobline.transitions import Write, applied
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+CONFLICT_TRIES: Final = 3
+"""How often a transaction that met another write of the same item is made at once; then it is the caller's turn to wait."""
 
 
 class Outcome(NamedTuple):
@@ -76,7 +80,7 @@ class Store(Protocol):
     def create_unique(
         self, job: Job, lock: Lock, *, over: Job | None = None, before: Lock | None = None, replaced: Replaced | None = None
     ) -> Creation:
-        """Writes a new record with its lock and, if a job is replaced, the end of that one: all or nothing.
+        """Writes a new record with its lock and, if a job is replaced, the end of that one and what it makes: all or nothing.
 
         Refused unless id and lock are as the caller found them: `over`, a record whose retention is over, and `before`, a lock that
         holds no longer or whose holder is replaced; `None` where there was nothing.
@@ -86,7 +90,7 @@ class Store(Protocol):
         """The lock now (strongly consistent), or `None`."""
 
     def apply(self, job_id: str, write: Write) -> Outcome:
-        """Applies one conditional write."""
+        """Applies one conditional write, and makes the jobs that it makes: all or nothing."""
 
     def delete(self, job: Job) -> bool:
         """Removes a record that is over and still as it was read; true when it is gone, whoever removed it.
@@ -169,7 +173,8 @@ class JobStore:
     ) -> Creation:
         job = new_record(job, over)
         writes = unique_creation(self.table, job, lock, over, before, replaced)
-        return created(job, lock, over, before, transact(self.dynamodb, "creating a unique job", writes))
+        makes = made_with(self.table, replaced.write) if replaced is not None else []
+        return created(job, lock, over, before, transact_making(self.dynamodb, "creating a unique job", writes, makes))
 
     def get_lock(self, lock_id: str) -> Lock | None:
         with aws_errors("reading a lock"):
@@ -193,6 +198,8 @@ class JobStore:
         return existing
 
     def apply(self, job_id: str, write: Write) -> Outcome:
+        if write.makes:
+            return self._apply_together(job_id, write)
         try:
             with aws_errors(write.event):
                 answer = self.dynamodb.update_item(
@@ -206,6 +213,24 @@ class JobStore:
             item: Any = error.response.get("Item")
             return Outcome(False, decode(item) if item and records.is_job(item) else None)
         return Outcome(True, decode(answer["Attributes"]))
+
+    def _apply_together(self, job_id: str, write: Write) -> Outcome:
+        """A write that makes jobs, as one transaction. It answers no new record; `read` says what that is, since nothing else held."""
+        update = {
+            "TableName": self.table,
+            "Key": {"id": {"S": job_id}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **update_expression(write),
+        }
+        for _ in range(CONFLICT_TRIES):
+            refusals = transact_making(self.dynamodb, write.event, [{"Update": update}], made_with(self.table, write))
+            if refusals is None:
+                assert write.read is not None
+                return Outcome(True, applied(write.read, write))
+            if (refusal := refusals[0]) is not None:
+                item = refusal.item
+                return Outcome(False, decode(item) if item and records.is_job(item) else None)
+        raise Unavailable(f"{write.event}: other writes of the same record are in the way")
 
     def delete(self, job: Job) -> bool:
         refuse_to_delete_what_is_open(job)

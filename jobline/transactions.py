@@ -40,3 +40,19 @@ def transact(dynamodb: DynamoDBClient, what: str, writes: Sequence[Any]) -> tupl
             raise Unavailable(f"{what}: {error}") from error
         raise
     return None
+
+
+def transact_making(dynamodb: DynamoDBClient, what: str, writes: Sequence[Any], makes: Sequence[Any]) -> tuple[Refusal | None, ...] | None:
+    """The same for these writes together with the puts of what they make; the answer is about `writes` alone.
+
+    A put that is refused was made before: by another answer of this very write that was lost, or from a backup. It stands in nobody's
+    way: the rest is written without it.
+    """
+    refusals = transact(dynamodb, what, [*writes, *makes])
+    if refusals is None:
+        return None
+    refused, present = refusals[: len(writes)], refusals[len(writes) :]
+    if any(refused) or not any(present):
+        return refused
+    left = [put for put, there in zip(makes, present, strict=True) if there is None]
+    return transact_making(dynamodb, what, writes, left)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from jobline.follow_ups import follow_ups
 from jobline.job import FAR_FUTURE, LONGEST_MESSAGE_DELAY, RETRYABLE, TERMINAL, TRANSITIONS, WAITING, WATCH_GRACE, Job, Status
 from jobline.shards import attention_partition
 from jobline.times import format_instant, to_milliseconds
@@ -66,6 +67,10 @@ class Write:
     remove: tuple[str, ...] = ()
     note: str | None = None
     """A history entry to append."""
+    makes: tuple[Job, ...] = ()
+    """Jobs that are made by the same write: the follow-ups of an ending. One that is there already is not made again."""
+    read: Job | None = None
+    """With `makes`: the record as it was read. The write holds only while it is still that one, so what it becomes is known."""
 
     def __post_init__(self) -> None:
         target = self.set.get("status")
@@ -75,6 +80,19 @@ class Write:
     def on_condition(self, *more: Condition) -> Write:
         """The same write under further conditions."""
         return replace(self, when=self.when + more)
+
+
+_EMPTY: dict[str, Any] = {"cancel_requested": False, "solo": False, "history": (), "tags": ()}
+
+
+def applied(job: Job, write: Write) -> Job:
+    """The record after an unconditional application of `write`."""
+    fields: dict[str, Any] = {name: _EMPTY.get(name) for name in write.remove if name not in write.set}
+    fields |= write.set
+    fields |= {name: getattr(job, name) + amount for name, amount in write.add.items()}
+    if write.note is not None:
+        fields["history"] = (*job.history, write.note)
+    return replace(job, **fields)
 
 
 def history_entry(event: str, at: datetime, attempt: int, detail: str = "", *, since: datetime | None = None) -> str:
@@ -176,7 +194,7 @@ def hand_back(job: Job, *, now: datetime, alone: bool, keep: Retention) -> Write
     add = {"attempts": -1} if alone else {}
     if job.cancel_requested:
         ending = _ending(job, Status.CANCELLED, now, keep)
-        return _write("hand_back", when, ending.set, add=add, remove=ending.remove)
+        return _write("hand_back", when, ending.set, add=add, remove=ending.remove, job=job)
     return _write("hand_back", when, {"status": Status.PENDING}, add=add, remove=(*_LEASE, "ttl"))
 
 
@@ -185,7 +203,7 @@ def done(job: Job, *, now: datetime, result: str | None, result_ref: str | None,
     ending = _ending(job, Status.DONE, now, keep)
     fields = ending.set | {"result": result, "result_ref": result_ref, "attempts": job.attempts + (0 if alone else 1)}
     kept = {name: value for name, value in fields.items() if value is not None}
-    return _write("done", _held(job), kept, remove=(*ending.remove, "error"))
+    return _write("done", _held(job), kept, remove=(*ending.remove, "error"), job=job)
 
 
 def fail(
@@ -237,7 +255,7 @@ def go_on(job: Job, *, now: datetime, alone: bool, keep: Retention, cap: int = M
         fields = ending.set | {"attempts": job.attempts + (0 if alone else 1)}
         if not job.cancel_requested:
             fields["error"] = f"ContinuedTooOften: went on {cap} times without an end"
-        return _write("continue", when, fields, remove=ending.remove)
+        return _write("continue", when, fields, remove=ending.remove, job=job)
     fields = {"status": Status.PENDING, "scheduled_at": now, **_watched(job, now + WATCH_GRACE)}
     add = {"continued": 1} | _new_message(job) | ({"attempts": -1} if alone else {})
     return _write("continue", when, fields, add=add, remove=(*_LEASE, "ttl"))
@@ -346,7 +364,7 @@ def expire(job: Job, *, now: datetime, keep: Retention, dispatch: int | None = N
     if dispatch is not None:
         when += (Condition("dispatch", "=", dispatch),)
     ending = _ending(job, Status.EXPIRED, now, keep)
-    return _write("expire", when, ending.set, remove=ending.remove)
+    return _write("expire", when, ending.set, remove=ending.remove, job=job)
 
 
 def resend(job: Job, *, now: datetime) -> Write:
@@ -413,10 +431,17 @@ def _write(
     note: str | None = None,
     job: Job | None = None,
 ) -> Write:
+    """`job` is the record as it was read: for a note, and for every write that ends the job, which makes its follow-ups."""
     fields = dict(fields)
     if note is not None and job is not None and len(job.history) >= HISTORY_LIMIT:
         fields["history"], note = (*job.history[1 - HISTORY_LIMIT :], note), None
-    return Write(event=event, when=when, set=fields, add={"rev": 1, **(add or {})}, remove=remove, note=note)
+    write = Write(event=event, when=when, set=fields, add={"rev": 1, **(add or {})}, remove=remove, note=note)
+    if fields.get("status") not in TERMINAL:
+        return write
+    if job is None:
+        raise ValueError(f"{event} ends a job without saying which")
+    makes = follow_ups(job, fields["status"], fields["completed_at"])
+    return replace(write, when=(*when, *_as_read(job)), makes=makes, read=job) if makes else write
 
 
 def _in(statuses: frozenset[Status] | set[Status]) -> Condition:
@@ -425,6 +450,11 @@ def _in(statuses: frozenset[Status] | set[Status]) -> Condition:
 
 def _held(job: Job) -> tuple[Condition, ...]:
     return (Condition("status", "=", Status.RUNNING), Condition("token", "=", job.token))
+
+
+def _as_read(job: Job) -> tuple[Condition, ...]:
+    """The record is still the one that was read, and no other job's that has come under the same id: `rev` alone begins anew."""
+    return (Condition("rev", "=", job.rev), Condition("created_at", "=", job.created_at))
 
 
 def _cancel_as_read(job: Job) -> Condition:

@@ -205,19 +205,37 @@ def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext]
     from jobline.firing import DELIVERY, Firing, failed_delivery
     from jobline.operator_tools import OperatorTools
     from jobline.pausing import REQUEST, Pausing
+    from jobline.payloads import Bodies
     from jobline.queue import Queues
     from jobline.queue_states import QueueStates
+    from jobline.replies import Replies
     from jobline.schedule_notes import ScheduleNotes
     from jobline.settings import Settings
     from jobline.store import JobStore
+    from jobline.telling import Telling, type_finder
+    from jobline.types import Types
 
     settings = Settings.from_environment(os.environ)
     clients = Clients()
     notes = QueueStates(clients.dynamodb, settings.table)
     pausing = Pausing(client=lambda: clients.lambda_, mappings=settings.mappings, notes=notes, clock=utc_now)
     store = JobStore(clients.dynamodb, settings.table)
+    definitions = Definitions.baked()
+    telling = Telling(
+        store=store,
+        bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
+        type_of=type_finder(definitions, Types.baked()),
+    )
     work = worker_handler(
-        package, partial(OperatorTools, store=store, counters=CounterItems(clients.dynamodb, settings.table), keep=Definitions.baked().keep)
+        package,
+        partial(
+            OperatorTools,
+            store=store,
+            counters=CounterItems(clients.dynamodb, settings.table),
+            keep=definitions.keep,
+            telling=telling,
+            replies=Replies(lambda: clients.sqs, settings.replies),
+        ),
     )
 
     log = make_log()

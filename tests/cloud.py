@@ -7,7 +7,7 @@ what the function says must stay, and not at all when the function dies or answe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -25,7 +25,7 @@ from jobline.dead_letters import DeadLetters
 from jobline.definitions import Definitions, Queue
 from jobline.definitions import Worker as WorkerDefinition
 from jobline.errors import Unavailable
-from jobline.job import Job
+from jobline.job import OPERATIONS, Job
 from jobline.job_type import JobType
 from jobline.log import Silence
 from jobline.nudging import Nudging
@@ -211,7 +211,9 @@ class Cloud:
     def run_relay(self) -> None:
         """One stream batch; a crash or a named failure leaves the rest for the next run."""
         records = self.stream()[self._stream_read :][:100]
-        wanted = [r for r in records if r["dynamodb"].get("NewImage", {}).get("status", {}).get("S") in ("pending", "failed")]
+        images = [r["dynamodb"].get("NewImage", {}) for r in records]
+        asks = [image.get("status", {}).get("S") in ("pending", "failed") and is_client_s(image) for image in images]
+        wanted = [record for record, asking in zip(records, asks, strict=True) if asking]
         answer = self._invoke(lambda: self.relay.handle({"Records": wanted})) if wanted else {"batchItemFailures": []}
         if answer is None:
             return
@@ -304,7 +306,7 @@ class Cloud:
 
     def quiet(self) -> bool:
         items = self.raw["dynamodb"].scan(TableName=self.table, ConsistentRead=True)["Items"]
-        over = all(item["status"]["S"] in ("done", "dead", "cancelled", "expired") for item in items if "dispatch" in item)
+        over = all(item["status"]["S"] in ("done", "dead", "cancelled", "expired") for item in items if is_client_s(item))
         return over and self.messages() == 0 and self._stream_read == len(self.stream())
 
     def messages(self) -> int:
@@ -313,6 +315,11 @@ class Cloud:
         names = [*(self.lanes[lane] for lane in self.queue.lane_names), self.lanes["dlq"]]
         found = [self.raw["sqs"].get_queue_attributes(QueueUrl=self.url(name), AttributeNames=kinds)["Attributes"] for name in names]
         return sum(int(value) for attributes in found for value in attributes.values())
+
+
+def is_client_s(item: Mapping[str, Any]) -> bool:
+    """Whether an item is a client's job: follow-ups are made here, and nobody runs them."""
+    return "dispatch" in item and item["queue"] != {"S": OPERATIONS}
 
 
 def as_delivered(record: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -89,6 +90,81 @@ class StoreConformance:
         assert store.create_unique(other, others, before=lock, replaced=replaced).applied
         ended = store.get(job.id)
         assert ended is not None and ended.status is Status.CANCELLED
+
+    def test_an_end_that_is_told_is_written_with_its_follow_ups_or_not_at_all(self, store: Store) -> None:
+        job = make_job(callback_url="https://shop.example.com/told", reply_to="answers")
+        store.create(job, now=NOW)
+        write = t.cancel(job, now=NOW, op="op", keep=KEEP)
+        told, replied = (store.get(made.id) for made in write.makes)
+        assert (told, replied) == (None, None)
+        # Changed since it was read: nothing is written, and the refusal says what stands there.
+        running = store.apply(job.id, t.claim(make_claimant(), now=NOW, alone=True)).job
+        assert running is not None
+        assert store.apply(job.id, write) == (False, running)
+        assert store.get_many([made.id for made in write.makes]) == {}
+        back = store.apply(job.id, t.hand_back(running, now=NOW, alone=True, keep=KEEP)).job
+        assert back is not None
+        write = t.cancel(back, now=NOW, op="op", keep=KEEP)
+        outcome = store.apply(job.id, write)
+        assert outcome == (True, store.get(job.id))
+        assert outcome.job is not None and outcome.job.status is Status.CANCELLED
+        made = store.get_many([made.id for made in write.makes])
+        assert sorted(follow_up.type for follow_up in made.values()) == ["callback", "reply"]
+        keys = {key.id for key in store.page_by_queue("operations", limit=10).keys}
+        assert keys == set(made)
+        assert {follow_up.status for follow_up in made.values()} == {Status.PENDING}
+
+    def test_an_end_that_is_told_has_the_same_record_in_every_store(self, store: Store) -> None:
+        reference = MemoryStore()
+        job = make_job(max_attempts=1, reply_to="answers", tags=("ünï",))
+        for each in (store, reference):
+            each.create(job, now=NOW)
+            claimed = each.apply(job.id, t.claim(make_claimant(), now=NOW, alone=True)).job
+            assert claimed is not None
+            write = t.fail(claimed, now=NOW + seconds(1), error="E: é", delay=seconds(1), alone=True, keep=KEEP)
+            outcome = each.apply(job.id, write)
+            assert outcome.applied and outcome.job == each.get(job.id)
+        assert store.get(job.id) == reference.get(job.id)
+        (made,) = write.makes
+        assert store.get(made.id) == reference.get(made.id)
+
+    def test_an_end_whose_reply_was_lost_is_refused_by_itself_and_told_once(self, store: Store) -> None:
+        job = make_job(reply_to="answers")
+        store.create(job, now=NOW)
+        write = t.cancel(job, now=NOW, op="op", keep=KEEP)
+        ended = store.apply(job.id, write).job
+        assert store.apply(job.id, write) == (False, ended)
+        assert [key.id for key in store.page_by_queue("operations", limit=10).keys] == [write.makes[0].id]
+
+    def test_a_follow_up_that_is_there_already_does_not_keep_the_end_from_being_written(self, store: Store) -> None:
+        job = make_job(callback_url="https://shop.example.com/told", reply_to="answers")
+        store.create(job, now=NOW)
+        write = t.cancel(job, now=NOW, op="op", keep=KEEP)
+        before = write.makes[0]
+        store.create(dataclasses.replace(before, status=Status.DONE), now=NOW)
+        assert store.apply(job.id, write) == (True, store.get(job.id))
+        first, second = (store.get(made.id) for made in write.makes)
+        assert first is not None and first.status is Status.DONE
+        assert second is not None and second.status is Status.PENDING
+
+    def test_an_end_that_is_told_is_left_out_of_a_batch_of_writes(self, store: Store) -> None:
+        told, quiet = make_job(reply_to="answers"), make_job(id=OTHER_ID)
+        for job in (told, quiet):
+            store.create(job, now=NOW)
+        (first, second) = store.apply_many([(job.id, t.cancel(job, now=NOW, op="op", keep=KEEP)) for job in (told, quiet)])
+        assert first is None
+        assert store.get(told.id) == store.create(told, now=NOW).job, "nothing was written"
+        assert second is None or second.applied
+
+    def test_a_replaced_job_that_is_told_of_is_told_of_with_the_creation_of_the_other(self, store: Store) -> None:
+        job, other = make_job(reply_to="answers"), make_job(id=OTHER_ID, created_at=NOW + seconds(1))
+        lock, others = lock_of(job, Unique(key="k"), None), lock_of(other, Unique(key="k"), None)
+        store.create_unique(job, lock)
+        write = t.cancel(job, now=NOW, op="op", keep=KEEP)
+        assert store.create_unique(other, others, before=lock, replaced=Replaced(job, write)).applied
+        ended = store.get(job.id)
+        assert ended is not None and ended.status is Status.CANCELLED
+        assert store.get(write.makes[0].id) is not None
 
     def test_a_write_that_holds_answers_the_new_record(self, store: Store) -> None:
         store.create(make_job(), now=NOW)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jobline.context import Context
-from jobline.job import TRANSITIONS, Job, Status
+from jobline.follow_ups import asks
+from jobline.job import OPERATIONS, TRANSITIONS, Job, Status
 from jobline.job_type import JobType, job
 from jobline.payloads import Bodies
 from jobline.records import decode, is_job
@@ -33,6 +34,8 @@ class Witness:
         self.broken: Exception | None = None
         self.meanwhile: Callable[[str], object] | None = None
         """What happens to a job (given its id) while its handler runs."""
+        self.always: dict[str, Any] = {}
+        """Fields of every job."""
         self.aws: Cloud
         self.accepted: list[str] = []
         """Every job whose creation was answered 2xx, with repetitions."""
@@ -85,7 +88,7 @@ class Witness:
     def enqueue(self, payload: Any, *, key: str | None = None, **fields: Any) -> str:
         """The new job's id."""
         self.payload = payload
-        answer = self.ask("POST", "/jobs", WORK | {"payload": payload} | fields, key=key)
+        answer = self.ask("POST", "/jobs", WORK | self.always | {"payload": payload} | fields, key=key)
         assert answer.status in {200, 202}, answer
         self.accepted.append(answer.body["id"])
         return self.accepted[-1]
@@ -105,9 +108,16 @@ class Witness:
     # ------------------------------------------------------------------------------------------------ the judge's side
 
     def jobs(self) -> dict[str, Job]:
-        """Every record, read past all faults."""
+        """Every record of a client's job, read past all faults."""
+        return {found.id: found for found in self._records() if found.queue != OPERATIONS}
+
+    def follow_ups(self) -> list[Job]:
+        """The records of follow-ups, in any order."""
+        return [found for found in self._records() if found.queue == OPERATIONS]
+
+    def _records(self) -> list[Job]:
         items = self.aws.raw["dynamodb"].scan(TableName=self.aws.table, ConsistentRead=True)["Items"]
-        return {found.id: found for found in map(decode, filter(is_job, items))}
+        return [decode(item) for item in items if is_job(item)]
 
     def changes(self) -> Iterator[tuple[Job | None, Job]]:
         """Every change of every record, in order: what it was (`None`: nothing) and what it became."""
@@ -130,7 +140,11 @@ class Witness:
         for job_id, before in self.stopped.items():
             assert self.starts_of(job_id) == before, f"{where}: {job_id} started after its cancel was answered"
         assert self.aws.messages() == 0, f"{where}: messages left"
-        for old, new in self.changes():
+        changes = list(self.changes())
+        ended = [new.id for old, new in changes if asks(new) and new.over and not (old and old.over)]
+        told = [follow_up.parent_id for follow_up in self.follow_ups()]
+        assert sorted(ended) == sorted(filter(None, told)), f"{where}: {ended} ended, {told} were told of"
+        for old, new in changes:
             problem = wrong_change(old, new)
             assert problem is None, f"{where}: {problem}: {old} -> {new}"
 

@@ -19,7 +19,7 @@ from jobline.steering import NonRetryable, RetryAfter
 from jobline.ticker import WALK_BEHIND
 from tests.cloud import VISIBILITY, cloud
 from tests.factories import seconds
-from tests.faults import KINDS, Faults, Kind
+from tests.faults import KINDS, Faults, Killed, Kind
 from tests.witness import Witness
 
 CRASHES: set[Kind] = {"crash_before", "crash_after"}
@@ -119,12 +119,54 @@ def retried_while_it_waits(witness: Witness) -> None:
     heal(witness)
 
 
+def expired_when_it_is_met(witness: Witness) -> None:
+    witness.enqueue(SMALL, key="k", expires_in=5)
+    witness.aws.run_relay()
+    witness.aws.pass_time(seconds(6))
+    witness.since = len(witness.aws.faults.calls)
+    heal(witness)
+
+
+def delivered(witness: Witness) -> None:
+    """From when its message is there."""
+    witness.enqueue(SMALL, key="k")
+    witness.aws.run_relay()
+    witness.since = len(witness.aws.faults.calls)
+    heal(witness)
+
+
+def worker_that_dies(witness: Witness, *, before_that: Callable[[], object] = lambda: None) -> None:
+    """The only attempt ends with its process; whoever meets the lost lease ends the job."""
+
+    def die(job_id: str) -> None:
+        before_that()
+        witness.aws.faults.dead = True
+        raise Killed(job_id)
+
+    witness.meanwhile = die
+    witness.enqueue(SMALL, key="k", max_attempts=1)
+    witness.aws.run_relay()
+    witness.aws.run_worker()
+    witness.since = len(witness.aws.faults.calls)
+    heal(witness)
+
+
+def worker_that_dies_and_no_message(witness: Witness) -> None:
+    """The same, and its message is gone: only the ticker is left to end it."""
+    aws = witness.aws
+    worker_that_dies(witness, before_that=lambda: aws.raw["sqs"].purge_queue(QueueUrl=aws.url(aws.lanes["normal"])))
+
+
 @dataclass(frozen=True)
 class Life:
     live: Callable[[Witness], None]
     fails: int = 0
     max_receives: int = 10
     ends: Status = Status.DONE
+    told: bool = False
+    """Whether somebody is told of its end."""
+    only: str = ""
+    """The only call that goes wrong, in a life of so many that all of them would take minutes."""
 
 
 LIVES: dict[str, Life] = {
@@ -138,6 +180,13 @@ LIVES: dict[str, Life] = {
     "a job cancelled while it runs": Life(cancelled_while_it_runs, ends=Status.CANCELLED),
     "a dead job retried by hand": Life(retried_when_dead),
     "a failed job retried by hand": Life(retried_while_it_waits),
+    "a told job that succeeds": Life(delivered, told=True),
+    "a told job that expires": Life(expired_when_it_is_met, ends=Status.EXPIRED, told=True),
+    "a told job cancelled while it waits": Life(cancelled_while_it_waits, ends=Status.CANCELLED, told=True),
+    "a told job whose worker dies": Life(worker_that_dies, ends=Status.DEAD, told=True),
+    "a told job whose worker dies and whose message is gone": Life(
+        worker_that_dies_and_no_message, ends=Status.DEAD, told=True, only="transact_write_items"
+    ),
 }
 
 
@@ -145,6 +194,8 @@ def live(name: str, faults: Faults) -> Witness:
     """A life under one fault, or none; checks that it has kept the promise."""
     life = LIVES[name]
     witness = Witness(fails=life.fails)
+    if life.told:
+        witness.always = {"callback_url": "https://shop.example.com/told"}
     with cloud(witness.job_type(), faults=faults, max_receives=life.max_receives) as aws:
         witness.aws = aws
         where = f"{name}: {faults.kind} at call {faults.at}"
@@ -166,7 +217,9 @@ def calls_of(name: str) -> list[tuple[int, str]]:
     faults = Faults()
     since = live(name, faults).since
     runs = [list(run) for _, run in groupby(enumerate(faults.calls[since:], since), key=lambda call: call[1])]
-    return [call for run in runs[:16] for call in dict.fromkeys((run[0], run[-1]))]
+    only = LIVES[name].only
+    spoiled = [run for run in runs if run[0][1] == only] if only else runs[:16]
+    return [call for run in spoiled for call in dict.fromkeys((run[0], run[-1]))]
 
 
 @pytest.mark.slow

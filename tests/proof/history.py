@@ -76,7 +76,8 @@ class History:
         self.rng = random.Random(f"{seed}{mode}")
         rng = self.rng
         self.mode = mode
-        self.world = World(rng, repair=mode == "A", faults=rng.choice((0, 0.03, 0.1)), low_latency=rng.random() < 0.2)
+        told = random.Random(f"{seed}{mode} told").random() < 0.3
+        self.world = World(rng, repair=mode == "A", faults=rng.choice((0, 0.03, 0.1)), low_latency=rng.random() < 0.2, told=told)
         self.unique = rng.random() < 0.15
         """Whether all jobs have one unique key."""
         self.running: list[Operation] = []

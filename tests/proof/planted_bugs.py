@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from unittest import mock
 
-from jobline import claims, counter_items, dead_letters, finishes, locks, marks, relay, service, ticker, transitions, worker
+from jobline import claims, counter_items, dead_letters, finishes, follow_ups, locks, marks, relay, service, ticker, transitions, worker
 from jobline.errors import Unavailable
 from jobline.job import RETRYABLE, WAITING, Job, Status
+from jobline.memory import MemoryStore
 from jobline.shards import queue_partitions
 from jobline.store import Outcome
 from jobline.transitions import Condition, Write
+from tests.factories import NOW
 from tests.proof.world import WORLD
 
 Bug = Callable[[], AbstractContextManager[object]]
@@ -695,4 +697,99 @@ def observer_first_seq() -> Iterator[None]:
         return marks.Batch(marks._name(f"{shard} {min(numbers)}"), 0, 10**12)
 
     with mock.patch.object(marks.Batch, "of", of):
+        yield
+
+
+# ---------------------------------------------------------------------------------------------------- follow-ups
+
+
+def silent(function: Callable[..., Write]) -> AbstractContextManager[None]:
+    """The row ends jobs and tells nobody."""
+    return writes(function, lambda write, _: dataclasses.replace(write, makes=()))
+
+
+@planted
+def cancel_tells_nobody() -> Iterator[None]:
+    with silent(transitions.cancel):
+        yield
+
+
+@planted
+def expire_tells_nobody() -> Iterator[None]:
+    with silent(transitions.expire):
+        yield
+
+
+@planted
+def lose_tells_nobody() -> Iterator[None]:
+    with silent(transitions.lose):
+        yield
+
+
+@planted
+def take_over_tells_nobody() -> Iterator[None]:
+    with silent(transitions.take_over):
+        yield
+
+
+@planted
+def hand_back_tells_nobody() -> Iterator[None]:
+    with silent(transitions.hand_back):
+        yield
+
+
+@planted
+def done_tells_nobody() -> Iterator[None]:
+    with silent(transitions.done):
+        yield
+
+
+@planted
+def replaced_tells_nobody() -> Iterator[None]:
+    def make(original: Any) -> Any:
+        def create_unique(self: Any, job: Job, lock: Any, *, replaced: Any = None, **found: Any) -> Any:
+            quiet = replaced and replaced._replace(write=dataclasses.replace(replaced.write, makes=()))
+            return original(self, job, lock, replaced=quiet, **found)
+
+        return create_unique
+
+    with method(MemoryStore, "create_unique", make):
+        yield
+
+
+@planted
+def put_first_then_update() -> Iterator[None]:
+    """Two writes, the follow-up's first: it is there when the end is refused."""
+
+    def make(original: Any) -> Any:
+        def apply(self: MemoryStore, job_id: str, write: Write) -> Outcome:
+            for made in write.makes:
+                self.create_many([made])
+            return original(self, job_id, write)
+
+        return apply
+
+    with method(MemoryStore, "apply", make):
+        yield
+
+
+@planted
+def follow_up_of_no_life() -> Iterator[None]:
+    """Its id is the same in every life of the job."""
+    original = follow_ups.follow_up_id
+    with swapped(original, lambda kind, job: original(kind, dataclasses.replace(job, dispatch=1))):
+        yield
+
+
+@planted
+def follow_up_of_any_incarnation() -> Iterator[None]:
+    """Its id is the same for a new job under the id of one that is gone."""
+    original = follow_ups.follow_up_id
+    with swapped(original, lambda kind, job: original(kind, dataclasses.replace(job, created_at=NOW))):
+        yield
+
+
+@planted
+def ended_as_it_was_not_read() -> Iterator[None]:
+    with writes(transitions.cancel, lambda write, _: without(write, "created_at", "rev") if write.makes else write):
         yield

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from jobline import claims
-from jobline.job import TRANSITIONS, Job, Status
+from jobline import claims, follow_ups
+from jobline.job import OPERATIONS, TRANSITIONS, Job, Status
 from jobline.transitions import RESEND_FIRST_PAUSE, RESEND_LONGEST_PAUSE
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Promise:
         self.sendable: set[tuple[str, int]] = set()
         """Job and dispatch that the relay was ever asked to send."""
         self.relay_owns: dict[str, bool] = {}
+        self.tellings: dict[str, int] = {}
+        """How many ends of a job were to be told."""
 
     # ------------------------------------------------------------------------------------------------ writes
 
@@ -92,6 +94,18 @@ class Promise:
         need((after.ttl is not None) == after.over, f"{where}: a ttl belongs on ended records only, and on all of them")
         need("CorruptRecord" not in (after.error or ""), f"{where}: {after.error}")
         self._owner(op, event, before, after, where)
+        self._told(op, event, before, after, where)
+
+    def _told(self, op: Operation, event: str, before: Job | None, after: Job, where: str) -> None:
+        """Whoever asked is told of every end, by one follow-up that is written with it, and of nothing else."""
+        ends = after.over and not (before is not None and before.over) and follow_ups.asks(after)
+        self.tellings[after.id] = self.tellings.get(after.id, 0) + ends
+        self.no_more_told(op.world.store.jobs.values(), after.id, where)
+
+    def no_more_told(self, records: Iterable[Job], id: str, where: str) -> None:
+        """There are as many follow-ups of a job as it had ends."""
+        told = sum(record.queue == OPERATIONS and record.parent_id == id for record in records)
+        need(told == self.tellings.get(id, 0), f"{where}: {told} follow-ups of {self.tellings.get(id, 0)} ends")
 
     def _created(self, before: Job | None, after: Job, where: str) -> None:
         need(after.status in TRANSITIONS["enqueue"].targets, f"{where}: not a state of a new job")

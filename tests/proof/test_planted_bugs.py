@@ -26,15 +26,21 @@ CAUGHT: dict[str, tuple[int, Mode]] = {
     "acked_after_lost_finish": (47, "B"),
     "batch_claim_spends": (0, "B"),
     "cancel_running_says_cancelled": (4, "B"),
+    "cancel_tells_nobody": (1, "B"),
     "claim_no_dispatch": (9, "B"),
     "claim_unconditional": (0, "B"),
     "creq_ignored": (12, "B"),
     "dlq_ignores_dispatch": (81, "B"),
+    "done_tells_nobody": (2, "A"),
     "drop_on_live_lease": (15, "A"),
     "expire_only_drops": (0, "B"),
+    "expire_tells_nobody": (4, "A"),
     "finish_unconditional": (30, "B"),
+    "follow_up_of_any_incarnation": (4, "A"),
+    "follow_up_of_no_life": (1, "B"),
     "lock_holds_nothing": (3, "B"),
     "lock_outlives_its_job": (2, "B"),
+    "lose_tells_nobody": (41, "A"),
     "lost_ack_is_other": (105, "A"),
     "lost_back_to_pending": (28, "A"),
     "no_dedupe": (30, "A"),
@@ -49,9 +55,11 @@ CAUGHT: dict[str, tuple[int, Mode]] = {
     "patch_no_dispatch": (1, "B"),
     "pending_ignores_due": (0, "B"),
     "promote_unconditional": (24, "A"),
+    "put_first_then_update": (55, "A"),
     "relay_by_own_clock": (3, "A"),
     "relay_no_clamp": (32, "B"),
     "relay_no_clamp+promote_by_status_only": (32, "B"),
+    "replaced_tells_nobody": (26, "B"),
     "resend_bumps_dispatch": (2, "A"),
     "resend_every_minute": (2, "A"),
     "resend_while_paused": (11, "A"),
@@ -65,6 +73,7 @@ CAUGHT: dict[str, tuple[int, Mode]] = {
     "solo_flag_ignored": (15, "A"),
     "start_without_check": (1, "A"),
     "suspects_join_batch": (0, "B"),
+    "take_over_tells_nobody": (57, "B"),
     "throttled_is_refused": (19, "B"),
     "ticker_owns_all_failed": (1, "A"),
     "ttl_kept": (0, "B"),
@@ -168,6 +177,29 @@ def a_job_that_is_not_to_run_is_handed_back(scene: Scene) -> None:
     need(scene.job(second).status is Status.CANCELLED, "it was asked to stop, and did not")
 
 
+def a_job_whose_end_is_told_is_not_to_run_and_handed_back(scene: Scene) -> None:
+    first, second = scene.enqueue("slow", "ok", timeout=60, callback_url=TOLD)
+    scene.relay()
+    worker = scene.begin("worker", lambda op: scene.world.work(op, "normal", 2), until=lambda: scene.world.promise.starts.get(first))
+    scene.run("api", lambda op: scene.world.cancel(op, second))
+    scene.world.now += timedelta(seconds=40)
+    scene.finish(worker)
+    assert scene.job(second).status is Status.CANCELLED
+
+
+def a_cancel_comes_a_life_too_late(scene: Scene) -> None:
+    """It has read the record; before it writes, the job is cancelled by another and retried. This is the second end, and has its own
+    follow-up."""
+    (id,) = scene.enqueue("ok", delay=600, callback_url=TOLD)
+    late = scene.world.operation("api", lambda op: scene.world.cancel(op, id))
+    late.advance()
+    late.advance()
+    scene.run("api", lambda op: scene.world.cancel(op, id))
+    scene.run("api", lambda op: scene.world.retry(op, id))
+    scene.finish(late)
+    assert (scene.job(id).status, scene.job(id).dispatch) == (Status.CANCELLED, 2)
+
+
 def an_enqueue_takes_long_and_its_stream_record_is_lost(scene: Scene) -> None:
     """The record appears after the walk has passed the time at which it says that it was created (R6)."""
     slow = scene.begin("api", lambda op: scene.world.enqueue(op, 0, "ok"), until=lambda: scene.world.requests)
@@ -215,6 +247,7 @@ def two_observers_at_once(scene: Scene) -> None:
     scene.world.drain()
 
 
+TOLD = "https://shop.example.com/told"
 SCENES: dict[str, Callable[[Scene], None]] = {
     "no_margin": two_clocks_and_a_lease_that_ends,
     "finish_without_token": a_zombie_finishes_while_another_runs,
@@ -225,6 +258,8 @@ SCENES: dict[str, Callable[[Scene], None]] = {
     "walk_too_young": an_enqueue_takes_long_and_its_stream_record_is_lost,
     "walk_on_mismatch_only": a_message_lost_and_an_orphan,
     "observer_refused_is_done": two_observers_at_once,
+    "hand_back_tells_nobody": a_job_whose_end_is_told_is_not_to_run_and_handed_back,
+    "ended_as_it_was_not_read": a_cancel_comes_a_life_too_late,
 }
 """Bugs that chance meets too rarely, with the scene that shows each."""
 

@@ -26,7 +26,7 @@ from jobline.creation import Creation, Replaced
 from jobline.deadline import AttemptTimedOut
 from jobline.definitions import Definitions, Queue, Worker
 from jobline.errors import JoblineError, Unavailable
-from jobline.job import Job, Status
+from jobline.job import OPERATIONS, Job, Status
 from jobline.locks import Lock
 from jobline.memory_deployment import MemoryDeployment, Ports, dead_letters_name, lane_name, sqs_record
 from jobline.memory_stream import MemoryStream
@@ -353,7 +353,17 @@ def _aws_failure(rng: random.Random) -> Callable[[str], Exception]:
 class World:
     """One deployment, its jobs and its history. `repair`: whether the ticker heals what was lost."""
 
-    def __init__(self, rng: random.Random, *, repair: bool, faults: float = 0.04, ordered: bool = False, low_latency: bool = False) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        repair: bool,
+        faults: float = 0.04,
+        ordered: bool = False,
+        low_latency: bool = False,
+        told: bool = False,
+    ) -> None:
+        """`told`: whether somebody wants to be told of every job's end."""
         self.rng = rng
         self.ordered = ordered
         self.lanes = LANES[1:2] if ordered else LANES
@@ -365,6 +375,7 @@ class World:
         self.broken: Broken | None = None
         self.current: Operation | None = None
         self.requests: dict[int, dict[str, Any]] = {}
+        self.told = told
         receives = rng.choice((1, 2, 4, 10, 10))
         queue = msgspec.structs.replace(DEFINED, ordered=ordered, low_latency=low_latency)
         definitions = Definitions(stage="test", queues={QUEUE: queue}, workers=WORKERS)
@@ -419,6 +430,7 @@ class World:
             store=ports.store,
             bodies=ports.bodies,
             queues=ports.queues,
+            sqs=ports.sqs,
             states=WorldStates(op),
             items=items,
             bucket=deployment.bucket,
@@ -439,6 +451,7 @@ class World:
                 "timeout": self.rng.choice(JOB_TIMEOUTS),
             }
             | {"max_attempts": 3, "retry": policy}
+            | ({"callback_url": "https://shop.example.com/told"} if self.told else {})
             | fields,
         )
         self.deployment.make_service(self.ports(op)).enqueue(parse_request(parse(json.dumps(body).encode())), op=op.name)
@@ -460,7 +473,7 @@ class World:
     def redrive(self, op: Operation) -> None:
         """Every dead job runs again."""
         service = self.deployment.make_service(self.ports(op))
-        for job_id in [job.id for job in self.store.jobs.values() if job.status is Status.DEAD]:
+        for job_id in [job.id for job in self.jobs if job.status is Status.DEAD]:
             with suppress(JoblineError):
                 service.retry(service.find(job_id), op=op.name)
 
@@ -476,7 +489,7 @@ class World:
         self._sweep(store, selection, Redriving(store=store, op=op.name, began=began, dry_run=False, clock=op.clock), began=began)
 
     def _sweep(self, store: WorldStore, selection: Selection, visit: Callable[[Job], str], *, began: datetime) -> None:
-        for found in store.get_many(list(self.store.jobs)).values():
+        for found in store.get_many([job.id for job in self.jobs]).values():
             if not found.gone(began) and selection.wants(found, began=began):
                 patiently(partial(visit, found), self.deployment.sleep)
 
@@ -489,7 +502,8 @@ class World:
         reader = self.relay_readers[shard]
         batch = reader.batch(size)
         if batch:
-            reader.settle(batch, self.deployment.make_relay(self.ports(op)).handle({"Records": batch}))
+            records = [record for record in batch if record["dynamodb"].get("NewImage", {}).get("queue") != {"S": OPERATIONS}]
+            reader.settle(batch, self.deployment.make_relay(self.ports(op)).handle({"Records": records}))
 
     def observe(self, op: Operation, shard: int, size: int) -> None:
         reader = self.observer_readers[shard]
@@ -565,7 +579,12 @@ class World:
     # ------------------------------------------------------------------------------------------------ the end
 
     def unfinished(self) -> list[Job]:
-        return [job for job in self.store.jobs.values() if not job.over]
+        return [job for job in self.jobs if not job.over]
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The records of the clients' jobs. Their follow-ups are jobs like others; that each is there is what is checked of them."""
+        return [job for job in self.store.jobs.values() if job.queue == QUEUE]
 
     def drain(self, *, rounds: int = 400) -> None:
         """No more faults, and quiet time: everything must end, and no message may be left. Raises `Broken`."""
@@ -579,6 +598,8 @@ class World:
         stranded = [(job.payload, job) for job in self.unfinished()]
         need(not stranded, f"stranded: {stranded} with {self.sqs.messages()}")
         need(not self.sqs.messages(), f"messages circulate for ever: {self.sqs.messages()}")
+        for job_id in self.promise.accepted:
+            self.promise.no_more_told(self.store.jobs.values(), job_id, f"{job_id[:8]} in the end")
         for job in self.store.jobs.values():
             for inline, reference in ((job.payload, job.payload_ref), (job.result, job.result_ref)):
                 self.deployment.ports.bodies.load(inline, reference)  # raises CorruptRecord
@@ -612,7 +633,7 @@ class World:
         if self.late or any(reader.lost for reader in self.observer_readers):
             return
         stats = self.deployment.stats(QUEUE, self.now)
-        truth = {status: sum(job.status is status for job in self.store.jobs.values()) for status in Status}
+        truth = {status: sum(job.status is status for job in self.jobs) for status in Status}
         told = (stats.pending, stats.running, stats.retrying, stats.scheduled, stats.dead)
         true = tuple(truth[s] for s in (Status.PENDING, Status.RUNNING, Status.FAILED, Status.SCHEDULED, Status.DEAD))
         need(told == true, f"counters say {told}, but it is {true}")

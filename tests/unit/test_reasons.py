@@ -11,10 +11,9 @@ import pytest
 from jobline import transitions as t
 from jobline.definitions import Queue
 from jobline.job import Job, Status
-from jobline.memory import applied
 from jobline.reasons import Reason, reason
 from jobline.stats import QueueStats
-from jobline.transitions import history_entry
+from jobline.transitions import applied, history_entry
 from tests.factories import KEEP, NOW, make_claimant, make_job, seconds
 
 QUEUE = Queue(name="emails", worker="notifications", concurrency=10)

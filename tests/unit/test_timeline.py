@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jobline import transitions as t
 from jobline.errors import CorruptRecord
 from jobline.job import Job, Status
-from jobline.memory import applied, holds
+from jobline.memory import holds
 from jobline.timeline import read_entry, timeline, timeline_document
-from jobline.transitions import Write, history_entry
+from jobline.transitions import Write, applied, history_entry
 from tests.factories import KEEP, NOW, make_claimant, make_job, seconds
 
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from jobline import transitions as t
 from jobline.expressions import update_expression
 from jobline.job import FAR_FUTURE, RETRYABLE, TERMINAL, TRANSITIONS, WAITING, Job, Status
-from jobline.memory import MemoryStore, applied, holds
+from jobline.memory import MemoryStore, holds
 from tests.factories import KEEP, NOW, make_claimant, make_job, seconds
 
 
@@ -25,7 +25,7 @@ def allowed(job: Job, write: t.Write) -> bool:
 
 def after(job: Job, write: t.Write) -> Job:
     assert allowed(job, write), f"{write.event} was refused by {job.status}"
-    return applied(job, write)
+    return t.applied(job, write)
 
 
 def running(**fields: Any) -> Job:

@@ -200,8 +200,8 @@ class Client:
         """Makes a job: `enqueue("send_email", {"to": …})`, `enqueue(send_email, SendEmail(to=…))` or `enqueue(SendEmail(to=…))`.
 
         Without `queue`, the only one that takes the type. `fields` are those of `POST /jobs`: `delay`, `scheduled_at`, `priority`,
-        `max_attempts`, `retry`, `timeout`, `expires_in`, `idempotency_key`, `unique`, `group`, `ordering_key`, `tags`; durations
-        may be seconds, `"10m"` or `timedelta`, times RFC 3339 or `datetime`.
+        `max_attempts`, `retry`, `timeout`, `expires_in`, `idempotency_key`, `unique`, `group`, `ordering_key`, `tags`, `callback_url`,
+        `reply_to`; durations may be seconds, `"10m"` or `timedelta`, times RFC 3339 or `datetime`.
         Raises InvalidJob and its kin, which name every field that is wrong.
         """
         return Job(self, self.run(self.flows.enqueue(type, payload, queue, fields)))

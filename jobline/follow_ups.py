@@ -39,7 +39,7 @@ class Ended(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     status: Annotated[str, Meta(max_length=16, description="How it has ended: done, dead, cancelled or expired.")]
     created_at: Annotated[str, Meta(max_length=30, description="When it was created.")]
     completed_at: Annotated[str, Meta(max_length=30, description="When it ended.")]
-    dispatch: Annotated[int, Meta(ge=1, description="Which of its lives has ended: its record's dispatch at that time.")]
+    dispatch: Annotated[int, Meta(ge=1, le=2**53 - 1, description="Which of its lives has ended: its record's dispatch at that time.")]
 
 
 class Callback(Ended, kw_only=True):

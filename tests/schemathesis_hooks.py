@@ -97,6 +97,8 @@ def _settle(body: dict[str, Any], *, header: str | None) -> None:
         body["idempotency_key"] = header or _unused(body["idempotency_key"])
     body.pop("payload_ref", None)  # nothing was uploaded
     body.pop("ordering_key", None)  # the queue is not ordered
+    body.pop("callback_url", None)  # nobody's server is to be called
+    body.pop("reply_to", None)  # no queue has such a name
     for name in _WHOLE & body.keys():
         body[name] = _whole(body[name])
     for name, (most, step) in _DURATIONS.items():

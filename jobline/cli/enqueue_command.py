@@ -67,6 +67,8 @@ def enqueue(
     unique_for: Annotated[str | None, typer.Option(help="How long the key is held at most.", metavar="DURATION")] = None,
     unique_until: Annotated[Until | None, typer.Option(help="Until when the key is held; default success: until the job is over.")] = None,
     on_conflict: Annotated[OnConflict | None, typer.Option(help="What to do when the key is held; default return.")] = None,
+    callback_url: Annotated[str | None, typer.Option(help="A POST tells this URL the end of the job.", metavar="URL")] = None,
+    reply_to: Annotated[str | None, typer.Option(help="A message in this reply queue tells the end of the job.", metavar="NAME")] = None,
     output: As = Output.TABLE,
 ) -> int:
     """Ask for a job, or for many.
@@ -89,6 +91,8 @@ def enqueue(
         "group": group,
         "ordering_key": ordering_key,
         "expires_in": expires_in,
+        "callback_url": callback_url,
+        "reply_to": reply_to,
         "retry": None if retry is None else Raw(read_json(retry, "--retry")),
         "unique": said(key=unique, keys=unique_by or None, until=unique_until, on_conflict=on_conflict, **{"for": unique_for}) or None,
     }

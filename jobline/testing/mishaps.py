@@ -117,7 +117,11 @@ class FragileDeployment(MemoryDeployment):
 
     def make_tools(self, ports: Ports, worker: str) -> Toolbox:
         if worker == OPERATIONS:
-            return super().make_tools(ports, worker)
+            tools = super().make_tools(ports, worker)
+            # As handlers' own: a text by its name, and no Secrets Manager.
+            tools.secret = lambda name: GivenToolbox.secret(tools, name)  # type: ignore[method-assign,arg-type]
+            tools._arns = self._secrets
+            return tools
         return GivenToolbox(
             client=self._make_client,
             stage=self.definitions.stage,

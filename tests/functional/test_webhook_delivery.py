@@ -13,13 +13,14 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from functions.integrations.webhook_delivery import LONGEST_RETRY_AFTER, DeliveryFailed, WebhookDelivery, webhook_delivery
+from functions.integrations.webhook_delivery import WebhookDelivery, webhook_delivery
 from jobline import NonRetryable, RetryAfter
 from jobline.errors import InvalidJob, InvalidSettings
 from jobline.outgoing import Unreachable
 from jobline.registry import Registry
 from jobline.secret_fields import hide
 from jobline.testing import make_context
+from jobline.webhooks import LONGEST_RETRY_AFTER, DeliveryFailed
 from tests.receiver import Receiver, Script, answer, drip, receiver
 
 REGISTRY = Registry([webhook_delivery])

@@ -20,6 +20,7 @@ from jobline.settings import (
     MAPPINGS,
     OPERATIONS_FUNCTION,
     QUEUE_URL_BASE,
+    REPLIES,
     SCHEDULES,
     SET_ASIDE_QUEUE,
     STACK,
@@ -347,7 +348,7 @@ def test_every_function_is_told_what_it_reads_and_nothing_else(stage: str) -> No
         "ticker": {STAGE, STACK, TABLE},
         "dead_letters": {STAGE, TABLE, BUCKET, QUEUE_URL_BASE},
         **dict.fromkeys(definitions(stage).workers, for_worker),
-        "operations": {*for_worker, MAPPINGS},
+        "operations": {*for_worker, MAPPINGS, REPLIES},
     }
 
 

@@ -93,9 +93,9 @@ class Receiver:
 
 
 @contextmanager
-def receiver(*answers: Script, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """A server on a free port of 127.0.0.1 that gives `answers` (200 when there are none); over TLS when given a context."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def receiver(*answers: Script, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Receiver]:
+    """A server on 127.0.0.1 that gives `answers` (200 when there are none), over TLS when given a context; on a free port unless told."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         server = Receiver(listener, listener.getsockname()[1], tls)
         if answers:
             server.answers = list(answers)

@@ -15,11 +15,14 @@ from PIL import Image
 
 from jobline.local_stack import LocalStack
 from tests.e2e.client import Client
+from tests.receiver import receiver
 
 SMALL, LARGE, HUGE = "x", "x" * 10_000, "x" * 150_000
 """Payloads that are kept in the record, in an item of their own, and in the bucket."""
 
 
+CALLBACK_PORT = 8184
+"""One of the ports of this machine that `queues.toml` lets callbacks reach."""
 PATIENCE = 20.0
 """Seconds that a failure may take to show; all but a few show within one."""
 
@@ -65,6 +68,15 @@ class World:
                 raise Wrong(f"not {status}: {job}")
             time.sleep(0.05)
         return dict(job)
+
+    def follow_up(self, job_id: str) -> str:
+        """The job by which the end of this one is told."""
+        jobs = self.call("GET", "/jobs?queue=operations&limit=50")["jobs"]
+        found = [job["id"] for job in jobs if job["parent_id"] == job_id]
+        if len(found) != 1:
+            raise Wrong(f"{job_id} is told of by {found}")
+        self.made.append(str(found[0]))
+        return self.made[-1]
 
     def key(self) -> str:
         return f"grants-{time.time_ns()}"
@@ -275,3 +287,36 @@ def expired_with(world: World, payload: str) -> None:
     world.end(job_id)
     world.stack.client("dynamodb").delete_item(TableName=world.stack.outputs()["TableName"], Key={"id": {"S": job_id}})
     world.until(lambda: not world.bodies(job_id), "its bodies are still there")
+
+
+def replied(world: World) -> None:
+    """A cancelled job's end in the reply queue."""
+    job_id = world.enqueue("diagnostics", "echo", SMALL, delay=3600, reply_to="answers")
+    world.call("DELETE", f"/jobs/{job_id}")
+    world.end(world.follow_up(job_id))
+
+
+def called_back(world: World) -> None:
+    """A cancelled job's end at its URL, told by a new process, which has not read the secret yet."""
+    world.stack.client("lambda").update_function_configuration(FunctionName=world.function("operations"), Timeout=900)
+    with receiver(port=CALLBACK_PORT) as server:
+        job_id = world.enqueue("diagnostics", "echo", SMALL, delay=3600, callback_url=server.url())
+        world.call("DELETE", f"/jobs/{job_id}")
+        world.end(world.follow_up(job_id))
+    if "webhook-signature" not in server.received[0].headers:
+        raise Wrong("not signed")
+
+
+def given_up_and_told(world: World) -> None:
+    """A job that had expired when SQS gave up on its message, and whose end is told."""
+    job_id = world.enqueue("diagnostics", "echo", SMALL, delay=600, expires_in=601, reply_to="answers")
+    table = world.stack.outputs()["TableName"]
+    world.stack.client("dynamodb").update_item(
+        TableName=table,
+        Key={"id": {"S": job_id}},
+        UpdateExpression="SET expires_at = scheduled_at - :gone",
+        ExpressionAttributeValues={":gone": {"N": "700000"}},
+    )
+    message = {"id": job_id, "queue": "diagnostics", "dispatch": 1, "timeout": 60, "v": 1}
+    world.stack.client("sqs").send_message(QueueUrl=world.queue_url("diagnosticsdead"), MessageBody=json.dumps(message))
+    world.end(job_id, "expired")

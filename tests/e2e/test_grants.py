@@ -50,6 +50,7 @@ NEEDED: Mapping[str, Scenario] = {
     "ticker: dynamodb:Query on indexes": scenarios.ticked,
     "dead_letters: dynamodb:GetItem on table": scenarios.given_up,
     "dead_letters: dynamodb:UpdateItem on table": scenarios.given_up,
+    "dead_letters: dynamodb:PutItem on table": scenarios.given_up_and_told,
     "dead_letters: s3:PutObject on quarantine/*": scenarios.unreadable,
     "diagnostics: dynamodb:GetItem on table": scenarios.large,
     "diagnostics: dynamodb:PutItem on table": scenarios.large,
@@ -71,6 +72,8 @@ NEEDED: Mapping[str, Scenario] = {
     "operations: dynamodb:BatchGetItem on table": scenarios.purged,
     "operations: dynamodb:Query on indexes": scenarios.purged,
     "operations: dynamodb:UpdateItem on table": scenarios.redriven,
+    "operations: sqs:SendMessage on sqs": scenarios.replied,
+    "operations: secretsmanager:GetSecretValue on secretsmanager": scenarios.called_back,
 }
 """What fails without each grant."""
 

@@ -92,7 +92,7 @@ def test_the_keys_that_may_be_deleted_are_those_of_bodies_of_that_kind(kind: Kin
         ("relay", set()),
         ("observer", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"}),
         ("ticker", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem"}),
-        ("dead_letters", {"GetItem", "UpdateItem"}),
+        ("dead_letters", {"GetItem", "PutItem", "UpdateItem"}),
         ("notifications", {"GetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "PartiQLInsert", "DeleteItem"}),
         ("scheduled", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "PartiQLInsert", "DeleteItem"}),
         ("operations", {"GetItem", "BatchGetItem", "PutItem", "UpdateItem", "PartiQLUpdate", "PartiQLInsert", "DeleteItem"}),
@@ -125,7 +125,7 @@ def lanes(stage: str) -> set[str]:
 
 
 @STAGES
-def test_the_relay_sends_to_lanes_and_what_it_sets_aside_and_whoever_enqueues_to_ordered_lanes_alone(stage: str) -> None:
+def test_the_relay_sends_to_lanes_and_what_it_sets_aside_whoever_enqueues_to_ordered_lanes_and_operations_replies(stage: str) -> None:
     queues = resources(stage, "AWS::SQS::Queue")
     ordered = {name for name, queue in queues.items() if "FifoQueue" in queue}
     for function in functions(stage):
@@ -133,7 +133,8 @@ def test_the_relay_sends_to_lanes_and_what_it_sets_aside_and_whoever_enqueues_to
         if function == "relay":
             assert targets == lanes(stage) | {name for name in queues if name.startswith("SetAside")}
         else:
-            own = {lane for lane in lanes(stage) if lane.startswith("Queuesoperations")} if function == "operations" else set()
+            of_operations = {name for name in queues if name.startswith(("Queuesoperationsnormal", "Replies"))}
+            own = of_operations if function == "operations" else set()
             assert targets == (ordered | own if function in {"api", *definitions(stage).workers} else set())
 
 
@@ -252,3 +253,10 @@ def test_a_secret_named_without_its_last_six_characters_is_granted_whatever_they
     named = definitions("local").workers["integrations"].secrets.values()
     assert allowed("local", "integrations", "secretsmanager") == {f"{arn}-??????": {"GetSecretValue"} for arn in named}
     assert all(arn.startswith("arn:aws:secretsmanager:eu-west-1:000000000000:") for arn in named)
+
+
+def test_operations_alone_may_read_what_ends_of_jobs_are_signed_with() -> None:
+    arn = definitions("local").callbacks.secret
+    readers = {function for function in functions("local") if f"{arn}-??????" in allowed("local", function, "secretsmanager")}
+    assert readers == {"operations"}
+    assert allowed("dev", "operations", "secretsmanager") == {}, "no secret is named"

@@ -451,7 +451,8 @@ def test_every_schedule_with_a_name_is_in_the_stack_s_own_group(stage: str) -> N
 
 @BOTH
 def test_a_deployment_says_where_it_is(stage: str) -> None:
-    assert template(stage)["Outputs"].keys() == {"ApiUrl", "TableName", "BucketName", "JobsRead", "JobsWrite", "JobsAdmin"}
+    access = {"JobsRead", "JobsWrite", "JobsAdmin"}
+    assert template(stage)["Outputs"].keys() == {"ApiUrl", "TableName", "BucketName", "ReplyQueueUrlAnswers", *access}
 
 
 def test_diagnostics_are_not_deployed_to_production() -> None:

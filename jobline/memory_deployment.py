@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 import msgspec
 
@@ -111,6 +111,9 @@ def reply_queue_name(reply: str) -> str:
 
 class MemoryDeployment:
     """One stage. `types` has the handlers of each worker that the definitions name."""
+
+    operator_tools: ClassVar[type[OperatorTools]] = OperatorTools
+    """What the handlers of the operations worker have at hand."""
 
     def __init__(
         self,
@@ -232,7 +235,7 @@ class MemoryDeployment:
     def make_tools(self, ports: Ports, worker: str) -> Toolbox:
         counters = CounterItems(ports.items, "memory")
         richer = partial(
-            OperatorTools,
+            self.operator_tools,
             store=ports.store,
             counters=counters,
             keep=self.definitions.keep,
@@ -246,12 +249,16 @@ class MemoryDeployment:
             stage=self.definitions.stage,
             bucket="memory",
             settings=self.settings(worker),
-            secrets=self.definitions.workers[worker].secrets,
+            secrets=self.secrets(worker),
             clock=ports.clock,
             children=self.make_children(ports),
             redactor=self.redactor,
             records=RecordReader(ports.store, self.definitions),
         )
+
+    def secrets(self, worker: str) -> Mapping[str, str]:
+        """What the worker's toolbox finds secrets by: the ARN of each name."""
+        return self.definitions.workers[worker].secrets
 
     def settings(self, worker: str) -> Mapping[str, str]:
         """What a worker's handlers read with `ctx.setting(name)`."""

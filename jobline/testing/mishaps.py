@@ -15,6 +15,7 @@ from jobline.job_type import JobType
 from jobline.lanes import lane_of
 from jobline.memory_deployment import MemoryDeployment, Ports, sqs_record
 from jobline.message import Message
+from jobline.operator_tools import OperatorTools
 from jobline.record_reader import RecordReader
 from jobline.steering import Continue
 from jobline.store import Store
@@ -94,8 +95,14 @@ class MortalStore:
         return getattr(self._store, name)
 
 
+class GivenOperatorTools(GivenToolbox, OperatorTools):
+    """The tools of the operations worker, whose secrets are given as texts as well."""
+
+
 class FragileDeployment(MemoryDeployment):
     """A deployment in memory with mishaps, and with tools that are given as plain values."""
+
+    operator_tools = GivenOperatorTools
 
     def __init__(
         self,
@@ -115,13 +122,12 @@ class FragileDeployment(MemoryDeployment):
         fragile = {name: [self.mishaps.around(job_type) for job_type in of_one] for name, of_one in types.items()}
         super().__init__(definitions, fragile, **options)
 
+    def secrets(self, worker: str) -> Mapping[str, str]:
+        return self._secrets
+
     def make_tools(self, ports: Ports, worker: str) -> Toolbox:
         if worker == OPERATIONS:
-            tools = super().make_tools(ports, worker)
-            # As handlers' own: a text by its name, and no Secrets Manager.
-            tools.secret = lambda name: GivenToolbox.secret(tools, name)  # type: ignore[method-assign,arg-type]
-            tools._arns = self._secrets
-            return tools
+            return super().make_tools(ports, worker)
         return GivenToolbox(
             client=self._make_client,
             stage=self.definitions.stage,

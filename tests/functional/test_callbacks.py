@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import msgspec
 import pytest
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
 
 from jobline import SECRET, Context, NonRetryable, job
 from jobline.definitions import OPERATIONS, Callbacks, Definitions, Queue, ReplyQueue, Worker
@@ -330,3 +333,19 @@ def test_a_fifo_queue_gets_the_ends_of_one_group_in_order_and_each_once() -> Non
     assert replies.send("ordered", ended, news) == replies.send("ordered", ended, news)
     (message,) = sqs.messages("answers.fifo")
     assert (message.group, message.deduplication_id, ended.job) == ("shop-1", follow_up.id, made.id)
+
+
+def test_the_receiver_of_the_page_takes_what_is_sent_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "callbacks.md").read_text()
+    (example,) = re.findall(r"```python\n(from standardwebhooks .*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102  our own page
+    with receiver() as server:
+        jobs = deployment(port=server.port, secret=KEY)
+        made = jobs.enqueue(charge, callback_url=server.url())
+        jobs.drain()
+    (request,) = server.received
+    names["told"](request.body, request.headers, KEY)
+    assert capsys.readouterr().out == f"job.done {made.id}\n"
+    with pytest.raises(WebhookVerificationError):
+        names["told"](request.body + b" ", request.headers, KEY)

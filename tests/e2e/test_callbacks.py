@@ -18,7 +18,7 @@ from tests.receiver import Receiver, receiver
 
 def called(server: Receiver, job_id: str, key: str) -> dict[str, Any]:
     """What the server was told of a job, once it was; the signature is verified."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         for request in list(server.received):
             event: dict[str, Any] = Webhook(key).verify(request.body, request.headers)
@@ -30,7 +30,7 @@ def called(server: Receiver, job_id: str, key: str) -> dict[str, Any]:
 
 def replied(sqs: Any, url: str, job_id: str) -> dict[str, Any]:
     """What the reply queue has of a job, once it has it; other replies are left where they are."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         received = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
         for message in received.get("Messages", ()):

@@ -13,6 +13,7 @@ from infra.report import report
 from infra.settings import settings_for
 from infra.stack import JoblineStack
 from jobline.declared_schedules import check_jobs
+from jobline.declared_topics import check_subscriptions
 from jobline.definitions import Definitions
 from jobline.errors import InvalidDefinitions
 
@@ -28,6 +29,7 @@ def main() -> None:
         settings = settings_for(stage)
         bundles = Bundles(ROOT, definitions, settings.target)
         check_jobs(definitions, bundles.types)
+        check_subscriptions(definitions, bundles.types)
         JoblineStack(app, f"Jobline-{stage}", settings=settings, definitions=definitions, code=bundles.code)
         refuse_open_doors(app.synth(), allowed=[HEALTH] if definitions.access.open_health else [])
     except (InvalidDefinitions, BundlingError, OpenDoor) as error:

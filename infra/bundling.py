@@ -54,6 +54,7 @@ HOST_ONLY: Final = frozenset(
         "config_file",
         "connection",
         "declared_schedules",
+        "declared_topics",
         "definition_files",
         "deployment_checks",
         "demo",

@@ -94,6 +94,20 @@ _BATCH: Final[dict[str, Any]] = {
         {"id": "c2b6e0a1-5b7a-8d43-8a1d-6f1f0b9f4e02", "queue": "emails", "type": "send_email", "status": "scheduled"},
     ],
 }
+_SUBSCRIBED: Final[dict[str, Any]] = {
+    "queue": "emails",
+    "type": "send_email",
+    "filter": "kind == 'order.paid' && amount > `100`",
+    "transform": "{to: customer.email, subject: 'Thank you'}",
+}
+_SUBSCRIPTION: Final[dict[str, Any]] = {
+    "name": "thanks",
+    "topic": "orders",
+    "declared": False,
+    **_SUBSCRIBED,
+    **dict.fromkeys(("priority", "delay", "max_attempts", "retry", "timeout", "expires_in", "group", "ordering_key", "tags")),
+}
+_TOPIC: Final = {"name": "orders", "description": "What becomes of orders."}
 _SCHEDULE: Final[dict[str, Any]] = {
     "name": "nightly",
     "cron": "0 9 ? * MON-FRI *",
@@ -206,6 +220,12 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "SchedulePage": {"one": {"schedules": [_SCHEDULE], "next": None}},
     "DeletedSchedule": {"deleted": {"deleted": True}},
+    "PublishRequest": {"a paid order": {"event": {"kind": "order.paid", "amount": 120, "customer": {"email": "ada@example.com"}}}},
+    "SubscriptionRequest": {"a mail for large orders": _SUBSCRIBED},
+    "Subscription": {"a mail for large orders": _SUBSCRIPTION},
+    "DeletedSubscription": {"deleted": {"deleted": True}},
+    "Topic": {"orders": _TOPIC | {"subscriptions": [_SUBSCRIPTION]}},
+    "TopicList": {"one": {"topics": [_TOPIC]}},
     "TypeList": {
         "one type": {
             "types": [

@@ -330,6 +330,85 @@ _OF_BATCHES: Final = (
         problems=("invalid-request", "batch-not-found", "ambiguous-id"),
     ),
 )
+_TOPIC: Final = ("invalid-request", "topic-not-found")
+_SUBSCRIPTION: Final = (*_TOPIC, "subscription-not-found")
+_OF_TOPICS: Final = (
+    Route(
+        name="list_topics",
+        does="list_topics",
+        method="GET",
+        path="/topics",
+        tag="topics",
+        access="read",
+        summary="List the topics",
+        answers=(Answered(200, "TopicList"),),
+        problems=("invalid-request",),
+    ),
+    Route(
+        name="get_topic",
+        does="get_topic",
+        method="GET",
+        path="/topics/{topic}",
+        tag="topics",
+        access="read",
+        summary="Show a topic, with its subscriptions",
+        answers=(Answered(200, "Topic"),),
+        problems=_TOPIC,
+    ),
+    Route(
+        name="publish",
+        does="publish",
+        method="POST",
+        path="/topics/{topic}/publish",
+        tag="topics",
+        access="write",
+        summary="Publish an event: one job for each subscription that takes it",
+        parameters=("Idempotency-Key", "traceparent"),
+        takes="PublishRequest",
+        answers=(Answered(202, "Job", _MADE), Answered(200, "Job", _REPLAYED)),
+        problems=(*_BODY, "invalid-job", "idempotency-key-reused", "topic-not-found"),
+    ),
+    Route(
+        name="get_subscription",
+        does="get_subscription",
+        method="GET",
+        path="/topics/{topic}/subscriptions/{name}",
+        tag="topics",
+        access="read",
+        summary="Show a subscription",
+        parameters=("If-None-Match",),
+        answers=(Answered(200, "Subscription", _ETAG), Answered(304, None, _ETAG)),
+        problems=_SUBSCRIPTION,
+    ),
+    Route(
+        name="put_subscription",
+        does="put_subscription",
+        method="PUT",
+        path="/topics/{topic}/subscriptions/{name}",
+        tag="topics",
+        access="admin",
+        summary="Create a subscription, or replace the one of this name",
+        parameters=("If-Match", "If-None-Match"),
+        takes="SubscriptionRequest",
+        answers=(Answered(201, "Subscription", _ETAG), Answered(200, "Subscription", _ETAG)),
+        problems=(
+            *(*_BODY, "invalid-job", "unknown-queue", "unknown-type"),
+            *("topic-not-found", "subscription-conflict", "subscription-changed"),
+        ),
+    ),
+    Route(
+        name="delete_subscription",
+        does="delete_subscription",
+        method="DELETE",
+        path="/topics/{topic}/subscriptions/{name}",
+        tag="topics",
+        access="admin",
+        summary="Delete a subscription; the jobs that it made go on",
+        parameters=("If-Match",),
+        answers=(Answered(200, "DeletedSubscription"),),
+        problems=(*_SUBSCRIPTION, "subscription-conflict", "subscription-changed"),
+    ),
+)
 _OPERATION: Final = (*_BODY, "invalid-job", "idempotency-key-reused", "not-found")
 _STARTED: Final = (Answered(202, "Job", _MADE), Answered(200, "Job", _REPLAYED))
 
@@ -421,6 +500,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     ),
     *_OF_BATCHES,
     *_OF_SCHEDULES,
+    *_OF_TOPICS,
     Route(
         name="list_types",
         does="list_types",

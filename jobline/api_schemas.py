@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from jobline import batch, batches, cron, fields, locks, schedule, selection, uploads
+from jobline import batch, batches, cron, fields, locks, publishing, queries, schedule, selection, topics, uploads
 from jobline.bulk import MOST_JOBS
 from jobline.job import Status
 from jobline.payloads import LARGEST_UPLOAD
@@ -230,6 +230,25 @@ _SCHEDULE_TIMES: Final[dict[str, Schema]] = {
 }
 _SCHEDULE_REQUEST: Final = _SCHEDULE_TIMES | {name: each for name, each in _ENQUEUE.items() if name in schedule.JOB_FIELDS}
 _UNIQUE_GIVEN: Final = {name: _or_null(each) for name, each in _UNIQUE.items()}
+_QUERIES: Final[dict[str, Schema]] = {
+    "filter": _text(
+        "JMESPath: the events of which this holds; left out, all. What is false, null, or an empty text, list or object does not hold.",
+        minLength=1,
+        maxLength=queries.LONGEST,
+    ),
+    "transform": _text("JMESPath: the payload, made of the event; left out, the event itself.", minLength=1, maxLength=queries.LONGEST),
+}
+_SUBSCRIPTION_REQUEST: Final = _QUERIES | {name: each for name, each in _ENQUEUE.items() if name in topics.JOB_FIELDS}
+_SUBSCRIPTION: Final[dict[str, Schema]] = {
+    "name": _text(f"Its name. {_NAMED}", pattern=NAME),
+    "topic": _text(f"The topic's name. {_NAMED}", pattern=NAME),
+    "declared": _flag("Whether `queues.toml` declares it, so that only a deployment changes it."),
+    **{name: each if name in {"queue", "type"} else _or_null(each) for name, each in _SUBSCRIPTION_REQUEST.items()},
+}
+_TOPIC: Final[dict[str, Schema]] = {
+    "name": _text(f"Its name. {_NAMED}", pattern=NAME),
+    "description": _text("What is published there; may be empty."),
+}
 _SCHEDULE: Final[dict[str, Schema]] = {
     "name": _text(f"Its name. {_NAMED}", pattern=NAME),
     "cron": _or_null(_text("The six fields, in AWS's dialect.")),
@@ -463,6 +482,21 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {"schedules": _list(ref("Schedule"), "By name."), "next": _or_null(_text("The next page's cursor."))}, "A page."
     ),
     "DeletedSchedule": _answer({"deleted": {"const": True, "description": "It does not run again."}}, "A deleted schedule."),
+    "PublishRequest": _request(
+        {
+            "event": {"type": "object", "description": "What has happened: given to each subscription as it was written."},
+            "idempotency_key": _ENQUEUE["idempotency_key"],
+        },
+        required=("event",),
+        description="An event.",
+    ),
+    "SubscriptionRequest": _request(
+        _SUBSCRIPTION_REQUEST, required=("queue", "type"), description="Which events, and the job that each of them becomes."
+    ),
+    "Subscription": _answer(_SUBSCRIPTION, "A subscription."),
+    "DeletedSubscription": _answer({"deleted": {"const": True, "description": "It makes no more jobs."}}, "A deleted subscription."),
+    "Topic": _answer(_TOPIC | {"subscriptions": _list(ref("Subscription"), "By name.", maxItems=topics.MOST_SUBSCRIPTIONS)}, "A topic."),
+    "TopicList": _answer({"topics": _list(_answer(_TOPIC, "A topic."), "By name.")}, "The topics."),
     "TypeList": _answer({"types": _list(_answer(_TYPE_INFO, "A type of job."), "By worker and name.")}, "The types."),
     "Health": _answer({"status": {"const": "ok", "description": "The API answers."}, "stage": _text("Its name.")}, "Liveness."),
     "OpenApi": {"type": "object", "description": "An OpenAPI 3.1 document.", "required": ["openapi", "info", "paths"]},
@@ -481,6 +515,8 @@ REQUEST_FIELDS: Final = {
     "RedriveRequest": selection.REDRIVE_FIELDS,
     "UploadRequest": uploads.UPLOAD_FIELDS,
     "ScheduleRequest": schedule.SCHEDULE_FIELDS,
+    "PublishRequest": publishing.PUBLISH_FIELDS,
+    "SubscriptionRequest": topics.SUBSCRIPTION_FIELDS,
 }
 """What reads each request, for the test that holds the schemas to it."""
 RETRY_FIELDS: Final = RetryPolicy.__struct_fields__

@@ -51,7 +51,7 @@ def _read(file: TomlFile, key: str, name: str, fields: Table) -> DeclaredSchedul
         schedule, _ = parse_schedule(strict_json.parse(text.encode()), name)
         schedule.check_size()
     except InvalidRequest as error:
-        raise _wrong(file, key, error) from error
+        raise misplaced(file, key, error) from error
     except (JoblineError, ValueError) as error:
         raise file.wrong(key, str(error)) from error
     assert schedule.timetable.cron is not None
@@ -72,7 +72,7 @@ def check_jobs(definitions: Definitions, types: Types) -> None:
         try:
             lock_for(admit(request, definitions, types, id=ids.derived_id(request.queue, name), now=_ANY_TIME), request)
         except InvalidRequest as error:
-            raise _wrong(TomlFile(Path(), QUEUES_FILE), f"schedules.{name}", error) from error
+            raise misplaced(TomlFile(Path(), QUEUES_FILE), f"schedules.{name}", error) from error
 
 
 def schedule_of(declared: DeclaredSchedule) -> Schedule:
@@ -86,7 +86,7 @@ def schedule_of(declared: DeclaredSchedule) -> Schedule:
     )
 
 
-def _wrong(file: TomlFile, key: str, error: InvalidRequest) -> InvalidDefinitions:
+def misplaced(file: TomlFile, key: str, error: InvalidRequest) -> InvalidDefinitions:
     """The error by the place in the file: `/payload/to` of `schedules.x` is `schedules.x.payload.to`."""
     if not error.problems:
         return file.wrong(key, error.detail)

@@ -13,6 +13,7 @@ from typing import Final
 
 from jobline.addresses import LOCAL_STAGE
 from jobline.declared_schedules import QUEUES_FILE, read_schedules
+from jobline.declared_topics import SUBSCRIPTION_KEYS, TOPIC_KEYS, read_topics
 from jobline.definitions import (
     FUNCTION_HEADROOM,
     LONGEST_FUNCTION_TIMEOUT,
@@ -42,7 +43,7 @@ OWN_FUNCTIONS: Final = frozenset({"api", "relay", "observer", "ticker", "dead_le
 """Folders under `functions/` that no queue of an adopter's may name."""
 
 _TABLES: Final = (
-    *("queues", "schedules", "callbacks", "replies", "retention"),
+    *("queues", "schedules", "topics", "callbacks", "replies", "retention"),
     *("encryption", "access", "api", "logs", "tags", "monitoring"),
 )
 _QUEUE_KEYS: Final = (
@@ -73,6 +74,8 @@ KNOWN_KEYS: Final[Mapping[str, Mapping[str, Collection[str]]]] = {
         "access.jwt": Jwt.__struct_fields__,
         "api": ApiFront.__struct_fields__,
         "logs": LOG_KEYS,
+        "topics.NAME": TOPIC_KEYS,
+        "topics.NAME.subscriptions.NAME": SUBSCRIPTION_KEYS,
         "monitoring": Monitoring.__struct_fields__,
     },
     "worker.toml": {"": _WORKER_KEYS, "permissions": Permission.__struct_fields__, "vpc": Vpc.__struct_fields__},
@@ -131,7 +134,7 @@ def _definitions(file: TomlFile, document: Table, stage: str) -> Definitions:
     schedules = read_schedules(file, table, stage, queues)
     told = {"callbacks": callbacks, "replies": read_replies(file, table, stage)}
     deployment = {"api": api_front(file, table, access), "tags": tags(file, table), "log_days": log_days(file, table)}
-    deployment["monitoring"] = monitoring(file, table)
+    deployment |= {"monitoring": monitoring(file, table), "topics": read_topics(file, table, stage)}
     fields = {"stage": stage, "queues": queues, "workers": workers, "encryption": encryption, "access": access, "schedules": schedules}
     return file.convert(fields | retention | told | deployment, Definitions, "")
 

@@ -35,6 +35,8 @@ NEW_KEY: Final = "create"
 """The KMS key that is made with the stack."""
 LOG_DAYS: Final = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 """For how many days CloudWatch keeps log lines: these, and no other number (PutRetentionPolicy, CloudWatch Logs API reference)."""
+PUBLISH: Final = "publish"
+"""The type of the operations job that a publication is."""
 WEEK: Final = 7 * 24 * 3600
 MONTH: Final = 30 * 24 * 3600
 
@@ -231,6 +233,14 @@ class Jwt(_Strict, frozen=True):
     """A token's `aud` (or `client_id`) is one of these."""
 
 
+class DeclaredTopic(_Strict, frozen=True):
+    """A topic that `queues.toml` declares."""
+
+    description: str = ""
+    subscriptions: dict[str, str] = {}
+    """JSON text of each that is declared with it, by name, as the API takes it."""
+
+
 class ApiAccess(_Strict, frozen=True):
     """What lets callers in, beside a signature with IAM credentials."""
 
@@ -274,6 +284,8 @@ class Definitions(_Strict, frozen=True):
     log_days: int = 30
     """For how many days log lines are kept; one of `LOG_DAYS`."""
     monitoring: Monitoring = Monitoring()
+    topics: dict[str, DeclaredTopic] = {}
+    """Those of this stage."""
     schedules: dict[str, DeclaredSchedule] = {}
     """Those of this stage."""
     callbacks: Callbacks = Callbacks()

@@ -115,6 +115,18 @@ class BatchNotFound(NotFound):
     slug = "batch-not-found"
 
 
+class TopicNotFound(NotFound):
+    """No topic has this name."""
+
+    slug = "topic-not-found"
+
+
+class SubscriptionNotFound(NotFound):
+    """The topic has no subscription of this name."""
+
+    slug = "subscription-not-found"
+
+
 class ScheduleNotFound(NotFound):
     """There is no such schedule."""
 
@@ -145,6 +157,12 @@ class UniqueConflict(Conflict):
     slug = "unique-conflict"
 
 
+class SubscriptionConflict(Conflict):
+    """What subscriptions there are does not allow this."""
+
+    slug = "subscription-conflict"
+
+
 class ScheduleConflict(Conflict):
     """What schedules there are does not allow this."""
 
@@ -161,6 +179,12 @@ class ScheduleChanged(PreconditionFailed):
     """The schedule is not as the request expects it."""
 
     slug = "schedule-changed"
+
+
+class SubscriptionChanged(PreconditionFailed):
+    """The subscription is not as the request expects it."""
+
+    slug = "subscription-changed"
 
 
 class TooLarge(JoblineError):

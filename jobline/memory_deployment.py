@@ -59,6 +59,8 @@ from jobline.strict_json import parse
 from jobline.telling import Telling, type_finder
 from jobline.ticker import WALK_BEHIND, Ticker
 from jobline.times import format_instant, parse_duration
+from jobline.topic_items import TopicItems
+from jobline.topics import Topics
 from jobline.transitions import PROMOTE_AHEAD
 from jobline.types import TypeInfo, Types
 from jobline.worker import Worker
@@ -241,6 +243,7 @@ class MemoryDeployment:
             keep=self.definitions.keep,
             telling=Telling(store=ports.store, bodies=ports.bodies, type_of=type_finder(self.definitions, self.types)),
             replies=Replies(lambda: ports.sqs, {name: f"memory:///{reply_queue_name(name)}" for name in self.definitions.replies}),
+            topics=self.make_topics(ports),
             sleep=ports.sleep,
         )
         make = richer if worker == OPERATIONS else Toolbox
@@ -259,6 +262,9 @@ class MemoryDeployment:
     def secrets(self, worker: str) -> Mapping[str, str]:
         """What the worker's toolbox finds secrets by: the ARN of each name."""
         return self.definitions.workers[worker].secrets
+
+    def make_topics(self, ports: Ports) -> Topics:
+        return Topics(definitions=self.definitions, store=TopicItems(ports.items, "memory"))
 
     def settings(self, worker: str) -> Mapping[str, str]:
         """What a worker's handlers read with `ctx.setting(name)`."""

@@ -35,6 +35,7 @@ _TAGS: Final = {
     "queues": "Whole queues.",
     "batches": "Jobs that belong together, and what follows from how they end.",
     "schedules": "Jobs that are made by the clock.",
+    "topics": "Events, and the jobs that they become.",
     "about": "What is deployed.",
 }
 
@@ -99,7 +100,8 @@ _PARAMETERS: Final[dict[str, dict[str, Any]]] = {
 }
 _IN_PATH: Final[dict[str, dict[str, Any]]] = {
     "queue": {"description": "The queue's name.", "schema": {"type": "string", "pattern": NAME}, "example": "emails"},
-    "name": {"description": "The schedule's name.", "schema": {"type": "string", "pattern": NAME}, "example": "nightly"},
+    "name": {"description": "The name of what the path is about.", "schema": {"type": "string", "pattern": NAME}, "example": "nightly"},
+    "topic": {"description": "The topic's name.", "schema": {"type": "string", "pattern": NAME}, "example": "orders"},
     "id": {
         "description": "The job's id, or the beginning of it, at least eight characters, that no other job has.",
         "schema": {"type": "string", "pattern": "^[0-9a-fA-F-]{8,36}$"},

@@ -15,6 +15,7 @@ from jobline.transitions import Keep
 
 if TYPE_CHECKING:
     from jobline.children import Children
+    from jobline.topics import Topics
 
 
 class OperatorTools(Toolbox):
@@ -29,6 +30,7 @@ class OperatorTools(Toolbox):
         children: Children,
         telling: Telling,
         replies: Replies,
+        topics: Topics,
         sleep: Callable[[float], None] = time.sleep,
         **rest: Any,
     ) -> None:
@@ -36,6 +38,7 @@ class OperatorTools(Toolbox):
         self.makes = children
         self.telling = telling
         self.replies = replies
+        self.topics = topics
         self.store = store
         self.counters = counters
         self.keep = keep

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -13,6 +13,7 @@ from jobline import ids, strict_json
 from jobline.documents import without_query, without_secrets
 from jobline.enqueueing import Enqueued, Enqueueing
 from jobline.errors import InvalidRequest, ScheduleChanged, ScheduleConflict, ScheduleNotFound
+from jobline.expected import ANYHOW, Expected
 from jobline.fields import ENQUEUE_FIELDS, is_name
 from jobline.occurrence import Occurrence
 from jobline.request import EnqueueRequest, admit, lock_for
@@ -25,29 +26,6 @@ from jobline.types import TypeInfo
 
 LONGEST_PAGE: Final = 50
 """Each schedule of a page is one call."""
-
-
-class Expected(NamedTuple):
-    """What a request expects of the schedule that it is about."""
-
-    tags: frozenset[str] | None = None
-    """If it is there, it has one of these entity tags; `None`: whatever it has."""
-    present: bool = False
-    """It is there (If-Match)."""
-    absent: bool = False
-    """There is none (If-None-Match: *)."""
-
-    def check(self, name: str, schedule: Schedule | None) -> None:
-        """Raises ScheduleChanged when it is otherwise."""
-        if schedule is None and self.present:
-            raise ScheduleChanged(f"There is no schedule {name!r}.")
-        if schedule is not None and self.absent:
-            raise ScheduleChanged(f"There is a schedule {name!r} already.")
-        if schedule is not None and self.tags is not None and schedule.tag not in self.tags:
-            raise ScheduleChanged(f"The schedule {name!r} has changed since it was read.")
-
-
-ANYHOW: Final = Expected()
 
 
 class ScheduleStore(Protocol):
@@ -84,7 +62,7 @@ class Scheduling:
         self.check(request, now)
         before = self.schedules.find(name)
         for _ in range(2):
-            expected.check(name, before)
+            expected.check(f"schedule {name!r}", None if before is None else before.tag, ScheduleChanged)
             stored = settle(schedule, now, before)
             if before is not None and body.value.get("paused") is None:
                 stored = replace(stored, paused=before.paused)
@@ -125,7 +103,7 @@ class Scheduling:
         """Removes it: it has no further runs; jobs that it made go on. Raises ScheduleNotFound, ScheduleConflict for a declared one."""
         schedule = self.find(name)
         self._refuse_declared(name, "deleted")
-        expected.check(name, schedule)
+        expected.check(f"schedule {name!r}", schedule.tag, ScheduleChanged)
         if not self.schedules.delete(name):
             raise ScheduleNotFound(f"There is no schedule {name!r}.")
 

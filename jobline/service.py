@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from jobline import ids, transitions
 from jobline.batch import CALLBACKS, is_batch
 from jobline.cursors import Cursor
-from jobline.definitions import Definitions, Queue
+from jobline.definitions import OPERATIONS, PUBLISH, Definitions, Queue
 from jobline.direct import Direct
 from jobline.documents import short_document, whole_document
 from jobline.enqueueing import Enqueueing, Found
@@ -161,9 +161,10 @@ class Service:
     def type_of(self, job: Job) -> TypeInfo | None:
         """The job's type as it is deployed now; `None` when nobody runs it any more.
 
-        Also of a batch: its payload has those of other types, whose secrets its own type does not mark, so nothing of it is shown.
+        Also of a batch and of a publication: their payloads are those of other types, whose secrets their own type does not mark, so
+        nothing of them is shown.
         """
-        if is_batch(job):
+        if is_batch(job) or (job.queue, job.type) == (OPERATIONS, PUBLISH):
             return None
         queue = self.definitions.queues.get(job.queue)
         return None if queue is None else self.types.find(queue.worker, job.type)

@@ -213,6 +213,8 @@ def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext]
     from jobline.settings import Settings
     from jobline.store import JobStore
     from jobline.telling import Telling, type_finder
+    from jobline.topic_items import TopicItems
+    from jobline.topics import Topics
     from jobline.types import Types
 
     settings = Settings.from_environment(os.environ)
@@ -226,17 +228,16 @@ def operations_handler(package: str) -> Callable[[dict[str, Any], LambdaContext]
         bodies=Bodies(clients.dynamodb, settings.table, lambda: clients.s3, settings.bucket),
         type_of=type_finder(definitions, Types.baked()),
     )
-    work = worker_handler(
-        package,
-        partial(
-            OperatorTools,
-            store=store,
-            counters=CounterItems(clients.dynamodb, settings.table),
-            keep=definitions.keep,
-            telling=telling,
-            replies=Replies(lambda: clients.sqs, settings.replies),
-        ),
+    tools = partial(
+        OperatorTools,
+        store=store,
+        counters=CounterItems(clients.dynamodb, settings.table),
+        keep=definitions.keep,
+        telling=telling,
+        replies=Replies(lambda: clients.sqs, settings.replies),
+        topics=Topics(definitions=definitions, store=TopicItems(clients.dynamodb, settings.table)),
     )
+    work = worker_handler(package, tools)
 
     log = make_log()
     firing = Firing(

@@ -20,14 +20,16 @@ import msgspec
 from functions.api.routes import Api
 from jobline.api_examples import EXAMPLES
 from jobline.batch import Batch
-from jobline.definitions import Definitions, Queue, Worker
+from jobline.definitions import DeclaredTopic, Definitions, Queue, Worker
 from jobline.direct import Direct
 from jobline.log import Log
 from jobline.memory import MemoryStore
+from jobline.memory_items import MemoryItems
 from jobline.memory_queues import MemoryQueues
 from jobline.openapi import compact
 from jobline.operations import Operations
 from jobline.payloads import Bodies
+from jobline.publishing import Publishing
 from jobline.queue import Queues
 from jobline.redaction import Redactor
 from jobline.retry import RetryPolicy
@@ -38,6 +40,8 @@ from jobline.selection import Purge, Redrive
 from jobline.service import Service
 from jobline.stats import QueueStats
 from jobline.store import Store
+from jobline.topic_items import TopicItems
+from jobline.topics import Publication, Topics
 from jobline.types import TypeInfo, Types
 from tests import aws
 from tests.contract import expect_as_documented
@@ -66,6 +70,13 @@ DEFINITIONS = Definitions(
         "notifications": Worker(name="notifications", timeout=90),
         "media": Worker(name="media", timeout=900),
     },
+    topics={
+        "orders": DeclaredTopic(
+            description="What becomes of orders.",
+            subscriptions={"declared": '{"queue":"emails","type":"send_sms","filter":"kind == \'order.lost\'"}'},
+        ),
+        "quiet": DeclaredTopic(),
+    },
 )
 TYPES = Types(
     version=1,
@@ -79,6 +90,7 @@ TYPES = Types(
         "operations": {
             "purge": TypeInfo(schema=msgspec.json.schema(Purge)),
             "redrive": TypeInfo(schema=msgspec.json.schema(Redrive)),
+            "publish": TypeInfo(schema=msgspec.json.schema(Publication), timeout=120, max_attempts=10),
             "batch": TypeInfo(schema=msgspec.json.schema(Batch), timeout=300, max_attempts=10),
         },
     },
@@ -176,8 +188,18 @@ class Client:
             declared={"declared"},
             read_note=self.notes.get,
         )
+        self.items = MemoryItems()
+        topics = Topics(definitions=self.service.definitions, store=TopicItems(cast(Any, self.items), "jobs"))
+        self.publishing = Publishing(topics=topics, enqueueing=self.service.enqueueing)
         self.api = Api(
-            self.service, operations, lambda: self.scheduling, stage="test", log=self.log, redactor=self.redactor, read_contract=compact
+            self.service,
+            operations,
+            lambda: self.scheduling,
+            lambda: self.publishing,
+            stage="test",
+            log=self.log,
+            redactor=self.redactor,
+            read_contract=compact,
         )
 
     def _direct(self, lanes: Mapping[str, Mapping[str, str]]) -> Direct:

@@ -24,6 +24,7 @@ from jobline.types import Types
 from jobline.wiring import Clients, LambdaContext, make_log, utc_now
 
 if TYPE_CHECKING:
+    from jobline.publishing import Publishing
     from jobline.scheduling import Scheduling
 
 settings = Settings.from_environment(os.environ)
@@ -62,6 +63,16 @@ def scheduling() -> Scheduling:
     )
 
 
+@cache
+def publishing() -> Publishing:
+    from jobline.publishing import Publishing
+    from jobline.topic_items import TopicItems
+    from jobline.topics import Topics
+
+    topics = Topics(definitions=service.definitions, store=TopicItems(clients.dynamodb, settings.table))
+    return Publishing(topics=topics, enqueueing=service.enqueueing)
+
+
 def read_contract() -> str:
     return (Path(os.environ["LAMBDA_TASK_ROOT"]) / OPENAPI_FILE).read_text(encoding="utf-8")
 
@@ -84,7 +95,7 @@ service = Service(
     direct=Direct(queues=queues, lanes=settings.lanes, clock=utc_now, log=log),
 )
 operations = Operations(enqueueing=service.enqueueing, switch=switch, read_paused=read_paused)
-api = Api(service, operations, scheduling, stage=settings.stage, log=log, redactor=redactor, read_contract=read_contract)
+api = Api(service, operations, scheduling, publishing, stage=settings.stage, log=log, redactor=redactor, read_contract=read_contract)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from aws_lambda_powertools.event_handler.api_gateway import APIGatewayHttpResolv
 from jobline.documents import encode
 from jobline.enqueueing import Found
 from jobline.errors import InvalidRequest, TooLarge
+from jobline.expected import Expected
 from jobline.fields import ENQUEUE_FIELDS
 from jobline.job import Job
 from jobline.long_poll import parse_wait
@@ -75,6 +76,14 @@ class Request:
         if not re.fullmatch(rf"\s*{_TAG}(?:\s*,\s*{_TAG})*\s*", header):
             raise InvalidRequest('The If-Match header is no entity tag, such as "3", as the ETag header of an answer has it.')
         return frozenset(tag for weak, tag in re.findall(_TAG, header) if not weak)
+
+    @property
+    def expected(self) -> Expected:
+        """What If-Match and If-None-Match (of which only `*` is taken) expect of what a PUT or DELETE changes. Raises InvalidRequest."""
+        header = self.header("if-none-match")
+        if header is not None and header.strip() != "*":
+            raise InvalidRequest("Of If-None-Match only * is taken here: create it only if there is none.")
+        return Expected(tags=self.if_match, present=self.header("if-match") is not None, absent=header is not None)
 
     def knows(self, tag: str) -> bool:
         """Whether If-None-Match says that the client has what has this entity tag now (RFC 9110 section 13.1.2)."""

@@ -19,6 +19,7 @@ from functions.api.http import Request, answer, etag, found_by
 from functions.api.job_routes import JobRoutes
 from functions.api.operator_routes import OperatorRoutes
 from functions.api.schedule_routes import ScheduleRoutes
+from functions.api.topic_routes import TopicRoutes
 from jobline import strict_json
 from jobline.api_routes import ROUTES
 from jobline.documents import encode
@@ -32,6 +33,7 @@ from jobline.request import parse_request
 from jobline.service import Service
 
 if TYPE_CHECKING:
+    from jobline.publishing import Publishing
     from jobline.scheduling import Scheduling
 
 _LONGEST_PATH_TOLD: Final = 200
@@ -45,6 +47,7 @@ class Api:
         service: Service,
         operations: Operations,
         scheduling: Callable[[], Scheduling],
+        publishing: Callable[[], Publishing],
         *,
         stage: str,
         log: Log,
@@ -52,7 +55,7 @@ class Api:
         read_contract: Callable[[], str],
     ) -> None:
         """`redactor` is told what `log` must not say; `read_contract` reads the OpenAPI document (JSON), when it is asked for; so with
-        `scheduling`, which needs more than jobs do.
+        `scheduling` and `publishing`, which need more than jobs do.
         """
         self._service = service
         self._operations = operations
@@ -64,6 +67,7 @@ class Api:
         self._jobs = JobRoutes(service, self._request, log)
         self._operators = OperatorRoutes(service, operations, self._request)
         self._schedules = ScheduleRoutes(service, scheduling, self._request)
+        self._topics = TopicRoutes(service, publishing, self._request)
         self._batches = BatchRoutes(service, self._request)
         answers = self._answers()
         for route in ROUTES:
@@ -116,6 +120,12 @@ class Api:
             "pause_schedule": self._schedules.pause,
             "resume_schedule": self._schedules.resume,
             "run_schedule": self._schedules.run,
+            "list_topics": self._topics.page,
+            "get_topic": self._topics.show,
+            "publish": self._topics.publish,
+            "get_subscription": self._topics.get,
+            "put_subscription": self._topics.put,
+            "delete_subscription": self._topics.delete,
             "list_types": self._types,
             "get_openapi": self._contract,
             "get_health": self._health,

@@ -9,13 +9,12 @@ from aws_lambda_powertools.event_handler.api_gateway import Response
 
 from functions.api.http import Request, answer, etag, found_by
 from jobline import strict_json
-from jobline.errors import InvalidRequest
 from jobline.listing import parse_limit
 from jobline.service import Service
 
 if TYPE_CHECKING:
     from jobline.schedule import Schedule
-    from jobline.scheduling import Expected, Scheduling
+    from jobline.scheduling import Scheduling
 
 
 class ScheduleRoutes:
@@ -28,7 +27,7 @@ class ScheduleRoutes:
 
     def put(self, name: str) -> Response[str]:
         self._request.refuse_query()
-        expected = self._expected()
+        expected = self._request.expected
         schedule, is_new = self._scheduling().put(name, strict_json.parse(self._request.body()), expected=expected)
         return self._answer(201 if is_new else 200, schedule)
 
@@ -47,7 +46,7 @@ class ScheduleRoutes:
 
     def delete(self, name: str) -> Response[str]:
         self._request.refuse_query()
-        self._scheduling().delete(name, expected=self._expected())
+        self._scheduling().delete(name, expected=self._request.expected)
         return answer(200, {"deleted": True})
 
     def pause(self, name: str) -> Response[str]:
@@ -68,14 +67,6 @@ class ScheduleRoutes:
         # Relative to the request's own path, .../schedules/<name>/run (RFC 9110 section 10.2.2).
         headers = {"Location": f"../../jobs/{job.id}", "ETag": etag(job)} | found_by(found)
         return answer(202 if found is None else 200, self._service.document(job), headers)
-
-    def _expected(self) -> Expected:
-        from jobline.scheduling import Expected
-
-        header = self._request.header("if-none-match")
-        if header is not None and header.strip() != "*":
-            raise InvalidRequest("Of If-None-Match only * is taken here: create it only if there is none.")
-        return Expected(tags=self._request.if_match, present=self._request.header("if-match") is not None, absent=header is not None)
 
     def _answer(self, status: int, schedule: Schedule) -> Response[str]:
         return answer(status, self._scheduling().document(schedule), {"ETag": f'"{schedule.tag}"'})

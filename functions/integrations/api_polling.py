@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from functions.integrations.request_headers import Headers, refuse_ours
-from jobline import Context, NonRetryable, Snooze, job
+from jobline import Context, NonRetryable, Snooze, job, queries
 from jobline.outgoing import Answer, Outgoing, Refused, Rules, Unreachable
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ApiPolling(msgspec.Struct, forbid_unknown_fields=True):
         str,
         Meta(
             min_length=1,
-            max_length=1000,
+            max_length=queries.LONGEST,
             description="What must hold of the JSON that comes back, in JMESPath: `status == 'ready'`. It does not hold while it is false, "
             "null, or an empty text, list or object.",
         ),
@@ -101,24 +101,10 @@ def api_polling(payload: ApiPolling, ctx: Context) -> dict[str, Any]:
 
 def _compiled(expression: str) -> ParsedResult:
     """The condition, ready to be asked; raises NonRetryable that says what is wrong with it, before anything is asked for."""
-    # Imported here: no other job of this worker needs it.
-    import jmespath
-    from jmespath.functions import Functions
-
     try:
-        compiled = jmespath.compile(expression)
-    except (ValueError, RecursionError) as error:  # a JMESPathError is a ValueError
-        raise NonRetryable(f"until is no JMESPath expression: {' '.join(str(error).split())}") from error
-    for name in _functions_in(compiled.parsed):
-        if name not in Functions.FUNCTION_TABLE:
-            raise NonRetryable(f"until: JMESPath has no function {name}()")
-    return compiled
-
-
-def _functions_in(node: Any) -> list[str]:
-    """Names of the functions that a parsed expression calls; the library itself finds an unknown one only when it is reached."""
-    own = [node["value"]] if node["type"] == "function_expression" else []
-    return own + [name for child in node["children"] if isinstance(child, dict) for name in _functions_in(child)]
+        return queries.compiled(expression)
+    except ValueError as error:
+        raise NonRetryable(f"until {error}") from error
 
 
 def _ends(payload: ApiPolling, ctx: Context) -> datetime:
@@ -164,9 +150,7 @@ def _judged(answer: Answer, condition: ParsedResult) -> Look:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NonRetryable(f"{seen}, which is no JSON: {error}") from error
     try:
-        value = condition.search(document)
-    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
-        # A function was given what it does not take, such as the length of what is not there yet.
-        return Look(False, f"{seen}, of which `until` cannot be asked: {' '.join(str(error).split())}", answer=document)
-    # JMESPath's own idea of what is false, by which 0 is true (https://jmespath.org/specification.html, "Or Expressions").
-    return Look(not (value is None or value is False or value in ("", [], {})), seen, value, document)
+        value = queries.ask(condition, document)
+    except ValueError as error:
+        return Look(False, f"{seen}, of which `until` cannot be asked: {error}", answer=document)
+    return Look(queries.holds(value), seen, value, document)

@@ -13,6 +13,7 @@ from jobline.connection import Answer, AsyncConnection, Keys
 from jobline.log import Silence
 from jobline.memory_schedules import MemorySchedules
 from jobline.operations import Operations
+from jobline.publishing import Publishing
 from jobline.scheduling import Scheduling
 from jobline.testing.mishaps import FragileDeployment
 
@@ -46,10 +47,11 @@ class TrialConnection(AsyncConnection):
             declared=deployment.definitions.schedules,
             read_note=lambda schedule: None,
         )
+        publishing = Publishing(topics=deployment.make_topics(deployment.ports), enqueueing=service.enqueueing)
         # By name: the routes stand above this package, and only a test may reach up to them.
         routes = import_module("functions.api.routes")
         given: dict[str, Any] = {"stage": deployment.definitions.stage, "log": Silence(), "redactor": deployment.redactor}
-        self._api = routes.Api(service, operations, lambda: scheduling, **given, read_contract=_read_contract)
+        self._api = routes.Api(service, operations, lambda: scheduling, lambda: publishing, **given, read_contract=_read_contract)
         self._requests = 0
 
     def _send(self, method: str, url: str, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:

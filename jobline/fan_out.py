@@ -52,9 +52,10 @@ class FanOut:
             except ValueError as error:
                 refused[name] = str(error)
         jobs: dict[str, str] = {}
-        for name, made in zip(wanted, tools.makes.make(self.ctx.job, list(wanted.values())), strict=True):
+        outcomes = tools.makes.make(self.ctx.job, list(wanted.values()))
+        for number, (name, made) in enumerate(zip(wanted, outcomes, strict=True)):
             if isinstance(made, InvalidRequest):
-                refused[name] = _sentence(made)
+                refused[name] = _sentence(made, f"/jobs/{number}")
             else:
                 jobs[name] = made
         if refused:
@@ -76,6 +77,6 @@ def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
 
 
-def _sentence(error: InvalidRequest) -> str:
-    """What is wrong with a job, in one line."""
-    return "; ".join(f"{each['pointer']} {each['detail']}" for each in error.problems[:3]) or error.detail
+def _sentence(error: InvalidRequest, place: str) -> str:
+    """What is wrong with a job, in one line; its places are told from `place` on."""
+    return "; ".join(f"{each['pointer'].removeprefix(place)} {each['detail']}" for each in error.problems[:3]) or error.detail

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
 from functions.operations.batch import batch
+from functions.operations.publish import publish
 from jobline.batch import read_standing
 from jobline.context import Context
-from jobline.definitions import Definitions, Queue, Worker
+from jobline.definitions import DeclaredTopic, Definitions, Queue, Worker
+from jobline.errors import Unavailable
 from jobline.job import Job, Status
 from jobline.job_type import job
 from jobline.memory import MemoryStore
 from jobline.memory_deployment import MemoryDeployment
 from jobline.memory_stream import MemoryStream
+from jobline.publishing import Publishing
 from jobline.secret_fields import Secret
 from jobline.steering import Cancel
+from jobline.store import Outcome
+from jobline.transitions import Write
 from tests.api import Answer, Client
 from tests.factories import NOW
 
@@ -54,6 +60,7 @@ QUEUES = {
     "operations": Queue(name="operations", worker="operations", lanes=1, max_attempts=5, timeout=870),
 }
 WORKERS = {"notes": Worker(name="notes"), "operations": Worker(name="operations", timeout=900)}
+TOPICS = {"orders": DeclaredTopic(subscriptions={"log": '{"queue":"images","type":"report"}'})}
 REPORT = {"queue": "images", "type": "report"}
 
 
@@ -83,12 +90,57 @@ class Killed(BaseException):
     """The process died here."""
 
 
+WAYS = ("refused", "reply lost", "dies before", "dies after")
+
+
+class Spoiled(CountingStore):
+    """A store of which one call goes wrong, counted over every method that the coordinator's process calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = -1
+        self.way = ""
+        self.number = 0
+        self.fragile = False
+        self.spoiled = ""
+
+    def _spoil(self, name: str, call: Callable[[], Any]) -> Any:
+        if not (self.active and self.fragile):
+            return call()
+        number, self.number = self.number, self.number + 1
+        if number != self.at:
+            return call()
+        self.spoiled = name
+        if self.way in {"reply lost", "dies after"}:
+            call()
+        raise Unavailable("no answer") if self.way in {"refused", "reply lost"} else Killed(name)
+
+    def apply(self, job_id: str, write: Write) -> Outcome:
+        outcome: Outcome = self._spoil(write.event, lambda: MemoryStore.apply(self, job_id, write))
+        return outcome
+
+    def get_many(self, job_ids: Any) -> dict[str, Job]:
+        found: dict[str, Job] = self._spoil("get_many", lambda: CountingStore.get_many(self, job_ids))
+        return found
+
+    def create_many(self, jobs: Any) -> list[bool | None]:
+        # Never raises `Unavailable`: no verdict is what that is.
+        with suppress(Unavailable):
+            verdicts: list[bool | None] = self._spoil("create_many", lambda: MemoryStore.create_many(self, jobs))
+            return verdicts
+        return [None] * len(jobs)
+
+    def create(self, job: Job, *, now: Any) -> Outcome:
+        outcome: Outcome = self._spoil("create", lambda: MemoryStore.create(self, job, now=now))
+        return outcome
+
+
 class Scene:
     """The deployment, and what a test does there. Unless `nudged`, no batch is woken: every nudge is lost."""
 
     def __init__(self, *, nudged: bool = False, queues: dict[str, Queue] = QUEUES, **settings: Any) -> None:
-        definitions = Definitions(stage="test", queues=queues, workers=WORKERS)
-        self.deployment = MemoryDeployment(definitions, {"notes": [work, report], "operations": [batch]}, start=NOW, **settings)
+        definitions = Definitions(stage="test", queues=queues, workers=WORKERS, topics=TOPICS)
+        self.deployment = MemoryDeployment(definitions, {"notes": [work, report], "operations": [batch, publish]}, start=NOW, **settings)
         self.use(CountingStore())
         self._consume = self.deployment.consume
         self.deployment.__dict__["consume"] = self._watched
@@ -114,6 +166,7 @@ class Scene:
             sleep=deployment.advance,
             direct=deployment.make_direct(deployment.ports),
         )
+        self.api.publishing = Publishing(topics=deployment.make_topics(deployment.ports), enqueueing=self.api.service.enqueueing)
 
     def _watched(self, name: str, size: int, function: Callable[[dict[str, Any]], Mapping[str, Any]]) -> int:
         """One batch of messages; a process that is killed leaves them where they are."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +14,7 @@ from jobline.coordination import LONGEST_BLIND, LONGEST_PAUSE, MAX_SNOOZES
 from jobline.definitions import Queue
 from jobline.errors import Unavailable
 from jobline.job import Job, Status
-from jobline.memory import MemoryStore
-from jobline.store import Outcome
-from tests.batches import QUEUES, REPORT, CountingStore, Killed, Scene, member
+from tests.batches import QUEUES, REPORT, WAYS, Scene, Spoiled, member
 from tests.factories import NOW, seconds
 
 
@@ -283,51 +280,6 @@ def test_while_aws_takes_no_calls_a_batch_waits_and_loses_no_attempt(monkeypatch
 
 
 # ---------------------------------------------------------------------------------------------------- killed between any two calls
-
-
-WAYS = ("refused", "reply lost", "dies before", "dies after")
-
-
-class Spoiled(CountingStore):
-    """A store of which one call goes wrong, counted over every method that the coordinator's process calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at = -1
-        self.way = ""
-        self.number = 0
-        self.fragile = False
-        self.spoiled = ""
-
-    def _spoil(self, name: str, call: Callable[[], Any]) -> Any:
-        if not (self.active and self.fragile):
-            return call()
-        number, self.number = self.number, self.number + 1
-        if number != self.at:
-            return call()
-        self.spoiled = name
-        if self.way in {"reply lost", "dies after"}:
-            call()
-        raise Unavailable("no answer") if self.way in {"refused", "reply lost"} else Killed(name)
-
-    def apply(self, job_id: str, write: transitions.Write) -> Outcome:
-        outcome: Outcome = self._spoil(write.event, lambda: MemoryStore.apply(self, job_id, write))
-        return outcome
-
-    def get_many(self, job_ids: Any) -> dict[str, Job]:
-        found: dict[str, Job] = self._spoil("get_many", lambda: CountingStore.get_many(self, job_ids))
-        return found
-
-    def create_many(self, jobs: Any) -> list[bool | None]:
-        # Never raises `Unavailable`: no verdict is what that is.
-        with suppress(Unavailable):
-            verdicts: list[bool | None] = self._spoil("create_many", lambda: MemoryStore.create_many(self, jobs))
-            return verdicts
-        return [None] * len(jobs)
-
-    def create(self, job: Job, *, now: Any) -> Outcome:
-        outcome: Outcome = self._spoil("create", lambda: MemoryStore.create(self, job, now=now))
-        return outcome
 
 
 def live(at: int, way: str) -> Spoiled:

@@ -171,6 +171,33 @@ class AsyncClient:
         """What types there are, with the JSON Schema of their payloads."""
         return list((await self.run(self.flows.look("/types")))["types"])
 
+    async def publish(self, topic: str, event: Any, *, idempotency_key: str | None = None) -> AsyncJob:
+        """Publishes an event, an object: one job for each subscription of the topic that takes it. Answers the publication's own job.
+
+        Raises TopicNotFound, InvalidJob and IdempotencyKeyReused.
+        """
+        return AsyncJob(self, await self.run(self.flows.publish(topic, event, idempotency_key)))
+
+    async def topics(self) -> Sequence[dict[str, Any]]:
+        """What topics there are."""
+        return list((await self.run(self.flows.look("/topics")))["topics"])
+
+    async def topic(self, name: str) -> dict[str, Any]:
+        """A topic with its subscriptions. Raises TopicNotFound."""
+        return dict(await self.run(self.flows.look(f"/topics/{name}")))
+
+    async def put_subscription(self, topic: str, name: str, type: Any, *, queue: str | None = None, **fields: Any) -> dict[str, Any]:
+        """Subscribes: `put_subscription("orders", "thanks", "send_email", filter="amount > `100`", transform="{to: customer.email}")`.
+
+        `fields` are those of `PUT /topics/{topic}/subscriptions/{name}`: `filter` and `transform` (JMESPath), `priority`, `delay` and
+        so on. Replaces the one of this name. Raises TopicNotFound, InvalidJob and its kin, SubscriptionConflict for a declared one.
+        """
+        return await self.run(self.flows.put_subscription(topic, name, type, queue, fields))
+
+    async def delete_subscription(self, topic: str, name: str) -> None:
+        """Ends a subscription; the jobs that it made go on. Raises SubscriptionNotFound, SubscriptionConflict for a declared one."""
+        await self.run(self.flows.delete_subscription(topic, name))
+
     async def put_schedule(self, name: str, type: Any, payload: Any = None, *, queue: str | None = None, **fields: Any) -> dict[str, Any]:
         """Makes a schedule, or replaces the one of this name; see `client.Client.put_schedule`."""
         return await self.run(self.flows.put_schedule(name, type, payload, queue, fields))

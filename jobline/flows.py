@@ -280,6 +280,25 @@ class Flows:
         """Nothing. Raises ScheduleNotFound, after a request whose answer was lost as well."""
         yield from self.send(Request("DELETE", f"/schedules/{name}"))
 
+    # ------------------------------------------------------------------------------------------------ topics
+
+    def publish(self, topic: str, event: Any, key: str | None) -> Flow[dict[str, Any]]:
+        """The publication's job. Repeated after a lost answer it is one publication all the same: the request has a key."""
+        body = {"event": plain(event), "idempotency_key": key or str(uuid.uuid4())}
+        headers = {} if (trace := self._traceparent and self._traceparent()) is None else {"traceparent": trace}
+        answer = yield from self.send(Request("POST", f"/topics/{topic}/publish", json=body, headers=headers or None))
+        return dict(answer.body)
+
+    def put_subscription(self, topic: str, name: str, type: Any, queue: str | None, fields: Mapping[str, Any]) -> Flow[dict[str, Any]]:
+        """The subscription as it is from now on."""
+        body = yield from self._written(NewJob(type, None, queue, dict(fields)))
+        answer = yield from self.send(Request("PUT", f"/topics/{topic}/subscriptions/{name}", json=body))
+        return dict(answer.body)
+
+    def delete_subscription(self, topic: str, name: str) -> Flow[None]:
+        """Nothing. Raises SubscriptionNotFound, after a request whose answer was lost as well."""
+        yield from self.send(Request("DELETE", f"/topics/{topic}/subscriptions/{name}"))
+
     # ------------------------------------------------------------------------------------------------ whatever is to be seen
 
     def look(self, path: str) -> Flow[Any]:

@@ -23,19 +23,24 @@ def compiled(expression: str) -> ParsedResult:
         raise ValueError(f"is no JMESPath expression: {_in_one_line(error)}") from error
     for name in _functions_in(parsed.parsed):
         if name not in Functions.FUNCTION_TABLE:
-            raise ValueError(f"calls {name}(), and JMESPath has no such function")
+            raise ValueError(f"is no JMESPath expression: there is no function {name}()")
     return parsed
 
 
 def ask(query: ParsedResult, document: Any) -> Any:
     """What the expression finds in the document; raises ValueError when it cannot be asked of this one.
 
-    A function may be given what it does not take, such as the length of what is not there.
+    A function may be given what it does not take, such as the length of what is not there; and what it makes has a limit
+    (`bounded_queries.MOST`), which holds for the result as well.
     """
+    from jobline.bounded_queries import BoundedInterpreter, weight
+
     try:
-        return query.search(document)
+        value = BoundedInterpreter().visit(query.parsed, document)
+        weight(value)
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError(_in_one_line(error)) from error
+    return value
 
 
 def holds(value: Any) -> bool:

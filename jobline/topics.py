@@ -89,10 +89,12 @@ class Subscription:
         text, value = event.text, event.value
         if (transform := self.fields.get("transform")) is not None:
             try:
-                value = queries.ask(queries.compiled(transform), event.value)
-                text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-            except (ValueError, TypeError) as error:
+                made = queries.ask(queries.compiled(transform), event.value)
+                # Through the gate that every payload comes through: no deeper, and no longer number, than a client may send.
+                checked = strict_json.parse(json.dumps(made, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode())
+            except (ValueError, TypeError, InvalidRequest) as error:
                 raise ValueError(f"transform makes no payload of this event: {error}") from error
+            text, value = checked.text, checked.value
         key = f"{publication.id}:{self.name}"
         return EnqueueRequest(**self._of_job, payload=value, payload_text=text, idempotency_key=key)
 

@@ -39,6 +39,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
         "purge": ("operator_commands", "Cancel what waits in a queue and delete what is over; what runs is left alone."),
         "redrive": ("operator_commands", "Run a queue's dead jobs (or others that ended badly) again, now."),
         "schedules": ("schedule_commands", "List the schedules; create, pause, resume, run and delete them."),
+        "topics": ("topic_commands", "List the topics; publish to one, see what subscribes, subscribe, unsubscribe."),
     },
     "Deployment": {
         "doctor": ("doctor_command", "Look for what is wrong with the deployment and with this machine."),

@@ -147,9 +147,9 @@ def test_more_time_than_there_is_ends_at_the_deadline() -> None:
         ("status = 'ready'", "until is no JMESPath expression"),
         ("a[", "until is no JMESPath expression"),
         ("(" * 1000, "until is no JMESPath expression"),
-        ("lenght(items) == `3`", r"until: JMESPath has no function lenght\(\)"),
-        ("a && (b || nope(c))", r"until: JMESPath has no function nope\(\)"),
-        ("items[?nope(@)]", r"until: JMESPath has no function nope\(\)"),
+        ("lenght(items) == `3`", r"until is no JMESPath expression: there is no function lenght\(\)"),
+        ("a && (b || nope(c))", r"until is no JMESPath expression: there is no function nope\(\)"),
+        ("items[?nope(@)]", r"until is no JMESPath expression: there is no function nope\(\)"),
         ("length(a, b)", None),
     ],
 )

@@ -79,6 +79,8 @@ def test_a_topic_without_subscriptions_that_match_is_published_to_in_peace() -> 
         ({"transform": "{n: customer.name}"}, "broken: /payload/n"),
         ({"transform": "abs(kind)"}, "broken: transform makes no payload of this event"),
         ({"transform": "nothing"}, "broken: /payload"),
+        ({"transform": "|".join(["[@,@]"] * 40)}, "broken: transform makes no payload of this event: it makes more than"),
+        ({"filter": "|".join(["to_string([@,@])"] * 40)}, "broken: the filter cannot be asked of this event: it makes more than"),
     ],
 )
 def test_a_subscription_that_cannot_be_served_keeps_no_other_from_its_job_and_a_retry_serves_it_alone(

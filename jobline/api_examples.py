@@ -106,6 +106,7 @@ _SUBSCRIPTION: Final[dict[str, Any]] = {
     "declared": False,
     **_SUBSCRIBED,
     **dict.fromkeys(("priority", "delay", "max_attempts", "retry", "timeout", "expires_in", "group", "ordering_key", "tags")),
+    **dict.fromkeys(("callback_url", "reply_to")),
 }
 _TOPIC: Final = {"name": "orders", "description": "What becomes of orders."}
 _SCHEDULE: Final[dict[str, Any]] = {

@@ -88,4 +88,4 @@ def test_an_event_comes_from_a_file_as_it_was_written(cli: Cli, tmp_path: Path) 
     file.write_text('{"amount": 1.0, "id": 9223372036854775808}')
     made = cli("topics", "publish", "quiet", "--event", f"@{file}", "-o", "name")
     assert made.code == 0, made.err
-    assert '{"amount": 1.0, "id": 9223372036854775808}' in cli.api.store.jobs[made.out.strip()].payload
+    assert '{"amount": 1.0, "id": 9223372036854775808}' in cli.client.store.jobs[made.out.strip()].payload

@@ -99,6 +99,8 @@ def _settle(body: dict[str, Any], *, header: str | None) -> None:
     body.pop("ordering_key", None)  # the queue is not ordered
     body.pop("callback_url", None)  # nobody's server is to be called
     body.pop("reply_to", None)  # no queue has such a name
+    for name in {"filter", "transform"} & body.keys():
+        body[name] = None if body[name] is None else "kind"  # any other text is hardly JMESPath
     for name in _WHOLE & body.keys():
         body[name] = _whole(body[name])
     for name, (most, step) in _DURATIONS.items():
@@ -143,8 +145,8 @@ def _whole(value: Any) -> Any:
 def _fits(duration: str, most: int, step: int) -> bool:
     try:
         milliseconds = parse_duration(duration) // timedelta(milliseconds=1)
-    except ValueError:
-        return True  # a finding, if the pattern takes it
+    except ValueError as error:
+        return "shorter than" not in str(error)  # anything else is a finding, if the pattern takes it
     return 0 <= milliseconds <= most * 1000 and milliseconds % step == 0 and (step == 1 or milliseconds > 0)
 
 

@@ -67,7 +67,7 @@ def test_an_unknown_queue_is_a_404_that_helps(api: Client, path: str) -> None:
 
 def test_types_come_with_their_schema_and_only_those_that_a_queue_takes(api: Client) -> None:
     types = {each["name"]: each for each in api.call("GET", "/types").body["types"]}
-    assert list(types) == ["image_resize", "send_email", "send_sms", "batch", "purge", "redrive"]
+    assert list(types) == ["image_resize", "send_email", "send_sms", "batch", "publish", "purge", "redrive"]
     assert types["send_email"]["queues"] == ["emails", "letters"]
     assert types["send_email"]["schema"]["$defs"]["SendEmail"]["required"] == ["to"]
     assert (types["send_email"]["summary"], types["send_email"]["timeout"]) == ("Send one message.", 30)
@@ -95,8 +95,9 @@ def test_a_job_has_the_same_routes_under_its_queue_with_the_same_access() -> Non
 def test_what_only_reads_is_a_get_and_what_is_done_to_a_queue_is_an_operators() -> None:
     assert {route.access for route in ROUTES if route.method == "GET"} == {"read"}
     assert "read" not in {route.access for route in ROUTES if route.method != "GET"}
+    of_topics = {"put_subscription", "delete_subscription"}
     of_schedules = {f"{verb}_schedule" for verb in ("put", "delete", "pause", "resume")}
-    assert {route.does for route in ROUTES if route.access == "admin"} == {"pause", "resume", "purge", "redrive"} | of_schedules
+    assert {route.does for route in ROUTES if route.access == "admin"} == {"pause", "resume", "purge", "redrive"} | of_schedules | of_topics
 
 
 @pytest.mark.parametrize(

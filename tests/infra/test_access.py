@@ -77,9 +77,11 @@ def test_writing_is_about_jobs_and_what_is_done_to_a_whole_queue_is_for_admins()
     assert classes["read"] == {f"GET {route.path}" for route in ROUTES if route.method == "GET"}
     assert classes["admin"] >= {f"POST /queues/{{queue}}/{verb}" for verb in ("pause", "resume", "purge", "redrive")}
     of_jobs = re.compile(r"(POST|PATCH|DELETE) (/queues/\{queue\})?/(jobs|uploads)(/.*)?")
-    assert all(of_jobs.fullmatch(route) for route in classes["write"] - {"POST /schedules/{name}/run", "POST /batches"})
+    makes_jobs = {"POST /schedules/{name}/run", "POST /batches", "POST /topics/{topic}/publish"}
+    assert all(of_jobs.fullmatch(route) for route in classes["write"] - makes_jobs)
     changes = {f"{route.method} {route.path}" for route in ROUTES if route.path.startswith("/schedules") and route.method != "GET"}
     assert classes["admin"] >= changes - {"POST /schedules/{name}/run"}
+    assert classes["admin"] >= {f"{method} /topics/{{topic}}/subscriptions/{{name}}" for method in ("PUT", "DELETE")}
 
 
 @ANY_CLASS

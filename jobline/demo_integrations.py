@@ -118,6 +118,6 @@ def _export_is_ready(job: Json) -> str:
 
 
 def _charged_once(job: Json, stripe: LocalStripe) -> str:
-    charges = [charge["id"] for charge in stripe.account.charges]
+    charges = [charge["id"] for charge in stripe.account.charged("order", "4711")]
     expect(charges == [job["result"]["charge"]], f"payment_process should have charged once: {charges}, {job['result']}")
     return f"10.99 EUR, once: {charges[0]}"

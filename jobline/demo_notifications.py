@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 from jobline.demo_jobs import Act, Json, expect
-from jobline.local_stack import LocalStack
 
 READERS: Final = 50
 LIST_KEY: Final = "recipients/demo.csv"
 
 
-def notification_acts(stack: LocalStack, bucket: str) -> list[Act]:
-    """The acts; what they need besides (a list of recipients, a device) is made here."""
-    s3, sns = stack.client("s3"), stack.client("sns")
+def notification_acts(client: Callable[[str], Any], bucket: str) -> list[Act]:
+    """The acts; what they need besides (a list of recipients, a device) is made here. `client` gives a boto3 client of a service."""
+    s3, sns = client("s3"), client("sns")
     rows = "".join(f"reader{number}@example.com,Reader {number}\n" for number in range(1, READERS + 1))
     s3.put_object(Bucket=bucket, Key=LIST_KEY, Body=f"email,name\n{rows}reader1@example.com,Reader 1\nnot an address,Nobody\n".encode())
     app = sns.create_platform_application(Name="demo", Platform="GCM", Attributes={"PlatformCredential": "none"})

@@ -112,6 +112,10 @@ class Account:
             if intent["status"] == "processing":
                 self._pay(intent) if paid else self._fail(intent, "payment_intent_payment_attempt_failed", None, "The debit failed.")
 
+    def charged(self, name: str, value: str) -> list[Json]:
+        """The charges of payments whose metadata has this value under this name."""
+        return [charge for charge in self.charges if self.intents[charge["payment_intent"]]["metadata"].get(name) == value]
+
     # ---- one request
 
     def answer(self, method: str, path: str, form: Mapping[str, str], key: str | None) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -11,21 +12,21 @@ from tests.e2e.checkout import make, press_ctrl_c, wait_for_note
 from tests.e2e.client import Client
 from tests.e2e.test_local_aws import listens
 
+SHOWN = (
+    *("send_email", "send_sms", "push_notification", "batch_newsletter", "image_resize", "video_transcode", "pdf_generate", "data_import"),
+    *("sync_to_crm", "webhook_delivery", "api_polling", "payment_process"),
+    *("daily_report", "cache_warm", "data_cleanup", "subscription_renewal"),
+)
+
 
 def test_the_demo_runs_to_its_end_and_stops_everything(checkout: Path) -> None:
     port = free_port()
     with make("demo", checkout, port) as demo:
         output, _ = demo.communicate(timeout=240)
     assert demo.returncode == 0, output
-    for said in (
-        "send_email",
-        "image_resize",
-        "webhook_delivery",
-        "echo",
-        "fail",
-        "dead → retried by hand → pending",
-        "Everything is stopped",
-    ):
+    ended = dict(re.findall(r"^│ (\w+) +│ ([\w →]+?) +│ +\d+ │ +\d+\.\d\d │", output, re.MULTILINE))
+    assert ended == dict.fromkeys(SHOWN, "done") | {"echo": "done", "fail": "dead → done"}, output
+    for said in ("dead → retried by hand → pending", "Everything is stopped"):
         assert said in output, output
     assert not listens(port)
 

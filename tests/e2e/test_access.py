@@ -56,7 +56,12 @@ def holders(stack: LocalStack) -> dict[Access, Client]:
     return {one: holder(name) for one, name in POLICIES.items()}
 
 
-NOTHING = {"{id}": "01890000-0000-7000-8000-000000000000", "{queue}": "no-such-queue", "{name}": "no-such-schedule"}
+NOTHING = {
+    "{id}": "01890000-0000-7000-8000-000000000000",
+    "{queue}": "no-such-queue",
+    "{name}": "no-such-schedule",
+    "{topic}": "no-such-topic",
+}
 """What the parameters of a route are filled in with, so that a call that is let in changes nothing."""
 
 

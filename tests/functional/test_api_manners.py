@@ -52,8 +52,8 @@ def api() -> Client:
     return Client()
 
 
-def filled(path: str, *, id: str = JOB_ID, queue: str = "emails", name: str = "nightly") -> str:
-    return path.format(id=id, queue=queue, name=name)
+def filled(path: str, *, id: str = JOB_ID, queue: str = "emails", name: str = "nightly", topic: str = "orders") -> str:
+    return path.format(id=id, queue=queue, name=name, topic=topic)
 
 
 def a_body(route: Route) -> object:
@@ -73,7 +73,7 @@ def test_every_method_that_a_path_does_not_take_is_a_405_that_says_which_it_take
 @pytest.mark.parametrize("route", [route for route in ROUTES if "{" in route.path], ids=lambda route: route.name)
 def test_a_path_with_anything_in_it_is_a_problem_and_never_worse(api: Client, route: Route) -> None:
     """An operation's own answer is out of the question: there is no such job and no such queue."""
-    for parameter in ("id", "queue", "name"):
+    for parameter in ("id", "queue", "name", "topic"):
         if f"{{{parameter}}}" in route.path:
             for text in HOSTILE:
                 answer = api.call(route.method, filled(route.path, **{parameter: text}), a_body(route))

@@ -76,7 +76,7 @@ def test_types_come_with_their_schema_and_only_those_that_a_queue_takes(api: Cli
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_every_route_of_the_table_is_answered(api: Client, route: Route) -> None:
-    path = route.path.replace("{queue}", "emails").replace("{id}", JOB_ID).replace("{name}", "nightly")
+    path = route.path.replace("{queue}", "emails").replace("{id}", JOB_ID).replace("{name}", "nightly").replace("{topic}", "orders")
     with mock_aws():  # where schedules are
         aws.client("scheduler").create_schedule_group(Name=PLACE.group)
         answer = api.call(route.method, path)

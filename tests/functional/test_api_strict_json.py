@@ -63,7 +63,7 @@ def api() -> Client:
 def send(api: Client, route: Route, body: bytes, *, as_base64: bool) -> Answer:
     """The answer to this body, as API Gateway hands on what is text to it, or what is not."""
     sent = copy.deepcopy(event("post_jobs_base64"))
-    path = route.path.format(queue="emails", id=JOB_ID, name="nightly")
+    path = route.path.format(queue="emails", id=JOB_ID, name="nightly", topic="orders")
     sent["requestContext"]["http"] |= {"method": route.method, "path": path}
     content = base64.b64encode(body).decode() if as_base64 else body.decode()
     return api.send(sent | {"rawPath": path, "body": content, "isBase64Encoded": as_base64})
@@ -113,7 +113,7 @@ def test_json_that_is_no_object_is_a_400_that_says_so(api: Client, route: Route,
 
 @pytest.mark.parametrize("route", TAKING, ids=lambda route: route.name)
 def test_a_body_that_is_said_to_be_base64_and_is_not_is_a_400(api: Client, route: Route) -> None:
-    path = route.path.format(queue="emails", id=JOB_ID, name="nightly")
+    path = route.path.format(queue="emails", id=JOB_ID, name="nightly", topic="orders")
     sent = copy.deepcopy(event("post_jobs_base64")) | {"rawPath": path, "body": "{}", "isBase64Encoded": True}
     sent["requestContext"]["http"] |= {"method": route.method, "path": path}
     assert api.send(sent).status == 400
@@ -121,7 +121,7 @@ def test_a_body_that_is_said_to_be_base64_and_is_not_is_a_400(api: Client, route
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "POST" and not route.takes], ids=lambda route: route.name)
 def test_what_takes_no_body_refuses_any(api: Client, route: Route) -> None:
-    path = route.path.format(queue="emails", id=api.enqueue()["id"], name="nightly")
+    path = route.path.format(queue="emails", id=api.enqueue()["id"], name="nightly", topic="orders")
     for body in (*(body for body, _, _ in NOT_JSON.values()), b"[]", b"null", b'{"a":1}', b"\x0b"):
         answer = send(api, route._replace(path=path), body, as_base64=True)
         assert (answer.status, "takes no body" in answer.body["detail"]) == (400, True), (body[:20], answer)

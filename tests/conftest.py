@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 AWS_OF_THEIR_OWN: Final = {"test_local_aws.py", "test_local_fixes.py"}
 """Files under tests/e2e that do not use the local AWS that the others share."""
-IN_A_CHECKOUT: Final = {"test_a_new_job_is_added_as_readme_says"}
-"""Tests of other files that do not either. (The demo's is none of them: its vendors' ports are those of other tests here.)"""
 pytest_plugins = ["jobline.pytest_plugin"]
 
 
@@ -36,10 +34,8 @@ class ByWhatTheyShare(LoadScopeScheduling):
     """Keeps a file in one process, and in one process all files that share the local AWS, or the CDK app that is synthesized once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path, _, test = nodeid.partition("::")
-        if test in IN_A_CHECKOUT:
-            return nodeid
+        path = nodeid.partition("::")[0]
         file = PurePosixPath(path)
         if "e2e" in file.parts and file.name not in AWS_OF_THEIR_OWN:
             return "the local AWS"
-        return "the CDK app" if "infra" in file.parts else str(file)
+        return "the CDK app" if "infra" in file.parts else path

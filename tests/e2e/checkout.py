@@ -31,7 +31,8 @@ AS_AT_A_TERMINAL = "import os, signal, sys; signal.signal(signal.SIGINT, signal.
 
 
 def make(target: str, checkout: Path, port: int) -> subprocess.Popen[str]:
-    environment = os.environ | {"JOBLINE_PORT": str(port)}
+    # Without PYTHONPATH, which may name this checkout: that one runs its own files.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"JOBLINE_PORT": str(port)}
     return subprocess.Popen(
         # -o: the packages are another checkout's, and as they should be.
         [sys.executable, "-c", AS_AT_A_TERMINAL, "make", "-o", ".venv/.installed", "-o", ".ministack/.installed", target],

@@ -1,4 +1,4 @@
-"""README, executed: its commands against the real stack, its new job in a checkout of its own."""
+"""README, executed: its commands against the real stack. Its new job and queue test_commands deploys, in a checkout of their own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from jobline.local_aws import ACCOUNT, REGION, ROOT, free_port
+from jobline.local_aws import ACCOUNT, REGION, ROOT
 from jobline.local_stack import LocalStack
-from tests.e2e.checkout import make, press_ctrl_c, wait_for_note
 from tests.e2e.client import Client
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,7 +24,7 @@ AN_ID = "0197a000-0000"
 """README's job: each command gets one that is fit for it."""
 NOT_RUN_HERE = {
     "make demo": "test_commands runs it",
-    "make dev": "test_commands runs it, and so does the test of the new job",
+    "make dev": "test_commands runs it",
     "make test": "is what runs this",
     "make deploy STAGE=dev": "needs an AWS account; test_spine deploys the same app with the same CDK",
     "make destroy STAGE=dev": "needs an AWS account",
@@ -60,6 +59,19 @@ def blocks() -> Iterator[Block]:
         yield Block(fence[1], sections[-1] if sections else "", files[-1] if files else None, fence[2])
 
 
+def add_the_new_job(checkout: Path) -> None:
+    """Does in a checkout what README's "Add a job" says: writes its Python files, and its table at the end of queues.toml, as it stands."""
+    for block in blocks():
+        if block.language == "python" and block.section not in PYTHON_RUN_ELSEWHERE:
+            assert block.section == "Add a job" and block.file is not None, f"nobody here knows what to do with {block}"
+            assert not (checkout / block.file).exists(), f"{block.file} is there already"
+            (checkout / block.file).write_text(block.text, encoding="utf-8")
+    (table,) = (block for block in blocks() if block.language == "toml")
+    assert table.section == "Add a job", f"nobody here knows what to do with {table}"
+    with (checkout / "queues.toml").open("a", encoding="utf-8") as queues:
+        queues.write(f"\n{table.text}")
+
+
 def words(line: str) -> list[str]:
     return shlex.split(line, comments=True)
 
@@ -81,7 +93,7 @@ def test_every_command_is_run_or_listed_with_the_reason_why_not() -> None:
     there = {line for block in blocks() if block.language == "sh" for line in block.text.splitlines() if words(line)}
     run = {*commands("Try it", "Add a job", "Operate it"), *curl_lines()}
     assert {" ".join(words(line)) for line in there - run} == set(NOT_RUN_HERE)
-    assert {block.language for block in blocks()} == {"", "sh", "python"}, "a block in a language that no test here knows"
+    assert {block.language for block in blocks()} == {"", "sh", "python", "toml"}, "a block in a language that no test here knows"
 
 
 def run_line(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -154,23 +166,3 @@ def test_the_client_that_is_shown_prints_its_result(client: Client) -> None:
     ran = run_line(shlex.join([sys.executable, "-c", program]), ROOT, JOBS_API_URL=client.url)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "message_id" in ran.stdout
-
-
-def test_a_new_job_is_added_as_readme_says(checkout: Path) -> None:
-    for block in (block for block in blocks() if block.language == "python" and block.section not in PYTHON_RUN_ELSEWHERE):
-        assert block.section == "Add a job" and block.file is not None, f"this test does not know what to do with {block}"
-        (checkout / block.file).write_text(block.text, encoding="utf-8")
-
-    port, note = free_port(), checkout / ".jobline" / "local.json"
-    with make("dev", checkout, port) as dev:
-        try:
-            client = Client(wait_for_note(note)["api_url"])
-            for line in commands("Add a job"):
-                ran = run_line(line, checkout, PYTHONPATH=str(checkout))
-                assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
-            (job,) = client.call("GET", "/jobs?queue=emails").body["jobs"]
-            assert client.end_of(job["id"])["result"] == {"greeting": "Hello, Ada!"}
-            refused = client.call("POST", "/jobs", {"queue": "emails", "type": "greet", "payload": {"nom": "Ada"}})
-            assert refused.status == 422, refused
-        finally:
-            press_ctrl_c(dev, within=120)  # removing what ministack unpacked takes a busy disk its time

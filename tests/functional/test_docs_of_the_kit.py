@@ -21,12 +21,12 @@ PROJECT = {
 }
 
 
-def blocks(page: str, section: str) -> list[str]:
-    """The Python blocks of a page's section (of the whole page: "")."""
+def blocks(page: str, section: str, language: str = "python") -> list[str]:
+    """The blocks in a language of a page's section (of the whole page: "")."""
     text = (ROOT / page).read_text()
     if section:
         text = re.split(r"^## ", text.split(f"\n## {section}\n", 1)[1], flags=re.MULTILINE)[0]
-    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -35,16 +35,26 @@ def write(root: Path, files: dict[str, str]) -> None:
         (root / name).write_text(text)
 
 
-def test_every_snippet_runs(tmp_path: Path) -> None:
+def test_every_snippet_of_readme_runs_in_a_project_with_its_new_queue(tmp_path: Path) -> None:
     greet, *tests_of_greet = blocks("README.md", "Add a job")
-    shown = [*tests_of_greet, *blocks("README.md", "Test your jobs"), *blocks("docs/testing.md", "")]
+    (greetings,) = blocks("README.md", "Add a job", "toml")
+    queues = {"queues.toml": f"{PROJECT['queues.toml']}\n{greetings}"}
+    run_all(tmp_path, {**PROJECT, **queues}, greet, [*tests_of_greet, *blocks("README.md", "Test your jobs")], more_than=2)
+
+
+def test_every_snippet_of_the_page_runs(tmp_path: Path) -> None:
+    run_all(tmp_path, PROJECT, blocks("README.md", "Add a job")[0], blocks("docs/testing.md", ""), more_than=9)
+
+
+def run_all(tmp_path: Path, project: dict[str, str], greet: str, shown: list[str], *, more_than: int) -> None:
+    """Every test that is shown, as one run of pytest in that project; there are more of them than so many."""
     modules = {path.group(1): text for text in shown if (path := re.match(r"# (functions/\S+)\n", text))}
     tests = {f"tests/test_{number}.py": text for number, text in enumerate(shown) if text not in modules.values()}
-    write(tmp_path, {**PROJECT, **modules, **tests, "functions/notifications/greet.py": greet})
+    write(tmp_path, {**project, **modules, **tests, "functions/notifications/greet.py": greet})
     shutil.copytree(ROOT / "functions" / "api", tmp_path / "functions" / "api")
     done = run_pytest(tmp_path)
     count = sum(len(re.findall(r"^ *def test_", text, flags=re.MULTILINE)) for text in tests.values())
-    assert count > 12
+    assert count > more_than
     assert re.search(rf"\b{count} passed in ", done.stdout), done.stdout + done.stderr
     assert "failed" not in done.stdout
 

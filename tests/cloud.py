@@ -319,7 +319,7 @@ class Cloud:
 
 def is_client_s(item: Mapping[str, Any]) -> bool:
     """Whether an item is a client's job: follow-ups are made here, and nobody runs them."""
-    return "dispatch" in item and item["queue"] != {"S": OPERATIONS}
+    return "dispatch" in item and item.get("queue") != {"S": OPERATIONS}
 
 
 def as_delivered(record: dict[str, Any]) -> dict[str, Any]:

@@ -257,7 +257,7 @@ def test_a_template_that_takes_all_memory_is_stopped(documents: Documents, monke
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        ({"template": "novel"}, "there is no template 'novel'; there are invoice, letter, report"),
+        ({"template": "novel"}, "there is no template 'novel'; there are daily_report, invoice, letter, report"),
         ({"template": "templates/missing.typ"}, "is not there"),
         ({"template": "s3://other-bucket.typ"}, "is not s3://bucket/key"),
         ({"template": "letter", "data": {}, "data_source": "x.json"}, "data is given together with data_source"),

@@ -322,7 +322,7 @@ def test_a_template_in_s3_is_as_good(aws: Aws) -> None:
         (SendEmail(to="a@example.com", body="{{ ().__class__.__mro__ }}", data={}), "unsafe|undefined"),
         (SendEmail(to="a@example.com", body="{{ x.append(1) }}", data={"x": []}), "SecurityError"),
         (SendEmail(to="a@example.com", body="{% for i in range(99999) %}0123456789012345{% endfor %}", data={}), "more than 1,000,000"),
-        (SendEmail(to="a@example.com", template="no-such"), "no template 'no-such'; this worker has welcome"),
+        (SendEmail(to="a@example.com", template="no-such"), "no template 'no-such'; this worker has daily_report, welcome"),
         (SendEmail(to="a@example.com", template="templates/no.json"), "is not there"),
         (SendEmail(to="a@example.com", template="templates/broken.json"), "is no template"),
         (SendEmail(to="a@example.com", template="welcome", body="x"), "together with"),

@@ -8,10 +8,9 @@ from typing import Any
 from unittest import mock
 
 from jobline import attempt, finishes, transitions
-from tests.proof.world import WORLD, Operation, Timer
+from tests.proof.world import FEW, WORLD, Operation, Timer
 
-FEW = 4
-_PLACES = ((transitions.snooze, "cap", FEW), (transitions.go_on, "cap", FEW), (finishes.Finishes.__init__, "later", None))
+_PLACES = ((transitions.go_on, "cap", FEW), (finishes.Finishes.__init__, "later", None))
 
 
 def _no_deadline(seconds: float) -> nullcontext[None]:
@@ -26,7 +25,7 @@ def _later(seconds: float, call: Callable[[], None]) -> Timer:
 
 @contextmanager
 def conditions() -> Iterator[None]:
-    """Few snoozes and few continuations are many; an attempt's alarm and a kept finish's timer are the operation's own (`world`)."""
+    """Few continuations are many; an attempt's alarm and a kept finish's timer are the operation's own (`world`)."""
     with ExitStack() as stack:
         for function, name, value in _PLACES:
             defaults: Any = function.__kwdefaults__

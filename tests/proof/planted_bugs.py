@@ -359,7 +359,7 @@ def snooze_spends() -> Iterator[None]:
 @planted
 def no_snooze_cap() -> Iterator[None]:
     snooze = transitions.snooze
-    with swapped(snooze, lambda *positional, **named: snooze(*positional, **named, cap=10**9)):
+    with swapped(snooze, lambda *positional, **named: snooze(*positional, **named | {"cap": 10**9})):
         yield
 
 

@@ -650,7 +650,11 @@ WORLD: list[World] = []
 """The world whose handlers run now; a handler cannot be given it otherwise."""
 
 
-@job_type.job("run")
+FEW = 4
+"""Snoozes, and continuations, that a job of the proof may have: what is rare is to be common here."""
+
+
+@job_type.job("run", max_snoozes=FEW)
 def _run(payload: dict[str, Any], ctx: Context) -> Any:
     """A handler that does what its job's kind says, a step at a time."""
     world = WORLD[-1]

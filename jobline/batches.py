@@ -30,7 +30,7 @@ from jobline.definitions import OPERATIONS
 from jobline.errors import BatchNotFound, FieldProblem, InvalidJob, InvalidRequest, JobNotFound
 from jobline.fields import ENQUEUE_FIELDS, Reader, read_fields
 from jobline.job import Job, Status
-from jobline.request import EnqueueRequest, admit, parse_request
+from jobline.request import EnqueueRequest, admit, given_members, parse_request
 from jobline.schema import MOST_PROBLEMS
 from jobline.service import Service
 from jobline.strict_json import Document
@@ -136,14 +136,7 @@ class Batches:
 
     def _request(self, body: Document, key: str | None, traceparent: str | None) -> EnqueueRequest:
         """The request for the batch's own job."""
-        if not isinstance(body.value, dict):
-            raise InvalidRequest("The body must be a JSON object.", problems=(FieldProblem("", "must be an object"),))
-        given = {name: value for name, value in body.value.items() if value is not None}
-        if key is not None and given.setdefault("idempotency_key", key) != key:
-            raise InvalidRequest(
-                f"The body's idempotency_key is not that of the Idempotency-Key header ({key!r}).",
-                problems=(FieldProblem("/idempotency_key", "is not that of the Idempotency-Key header"),),
-            )
+        given = given_members(body, key=key)
         fields, wrong = read_fields(given, FIELDS, "")
         if "jobs" not in given:
             wrong.append(FieldProblem("/jobs", "is missing"))

@@ -14,9 +14,9 @@ import msgspec
 
 from jobline.definitions import OPERATIONS, Queue
 from jobline.enqueueing import Enqueued, Enqueueing
-from jobline.errors import Conflict, FieldProblem, InvalidJob, InvalidRequest
+from jobline.errors import Conflict, InvalidJob
 from jobline.fields import ENQUEUE_FIELDS, Reader, read_fields
-from jobline.request import EnqueueRequest
+from jobline.request import EnqueueRequest, given_members
 from jobline.selection import PURGE_FIELDS, REDRIVE_FIELDS
 from jobline.strict_json import Document
 
@@ -58,14 +58,7 @@ class Operations:
 
         Raises InvalidRequest when the body is no object, InvalidJob with every field that is wrong, and IdempotencyKeyReused.
         """
-        if not isinstance(body.value, dict):
-            raise InvalidRequest("The body must be a JSON object.", problems=(FieldProblem("", "must be an object"),))
-        given = {name: value for name, value in body.value.items() if value is not None}
-        if key is not None and given.setdefault("idempotency_key", key) != key:
-            raise InvalidRequest(
-                f"The body's idempotency_key is not that of the Idempotency-Key header ({key!r}).",
-                problems=(FieldProblem("/idempotency_key", "is not that of the Idempotency-Key header"),),
-            )
+        given = given_members(body, key=key)
         fields, wrong = read_fields(given, _FIELDS[kind], "")
         if wrong:
             raise InvalidJob.of(wrong)

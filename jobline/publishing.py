@@ -21,7 +21,7 @@ from jobline.errors import (
 )
 from jobline.expected import ANYHOW, Expected
 from jobline.fields import ENQUEUE_FIELDS, Reader, is_name, read_fields
-from jobline.request import EnqueueRequest
+from jobline.request import EnqueueRequest, given_members
 from jobline.strict_json import Document
 from jobline.topics import MOST_SUBSCRIPTIONS, Kept, Subscription, Topics, parse_subscription
 
@@ -51,14 +51,7 @@ class Publishing:
         Raises TopicNotFound, InvalidRequest when the body is no object, InvalidJob with every field that is wrong, IdempotencyKeyReused.
         """
         self.topics.find(topic)
-        if not isinstance(body.value, dict):
-            raise InvalidRequest("The body must be a JSON object.", problems=(FieldProblem("", "must be an object"),))
-        given = {name: value for name, value in body.value.items() if value is not None}
-        if key is not None and given.setdefault("idempotency_key", key) != key:
-            raise InvalidRequest(
-                f"The body's idempotency_key is not that of the Idempotency-Key header ({key!r}).",
-                problems=(FieldProblem("/idempotency_key", "is not that of the Idempotency-Key header"),),
-            )
+        given = given_members(body, key=key)
         fields, wrong = read_fields(given, PUBLISH_FIELDS, "")
         if "event" not in given:
             wrong.append(FieldProblem("/event", "is missing"))

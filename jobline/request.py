@@ -105,6 +105,18 @@ def parse_request(document: Document, *, queue: str | None = None, key: str | No
     return EnqueueRequest(**fields, payload_text=text, hash=_hash(body) if "idempotency_key" in body else "")
 
 
+def given_members(document: Document, *, key: str | None) -> dict[str, Any]:
+    """The members of a body that are not null, with the key of the Idempotency-Key header, if there is one.
+
+    Raises InvalidRequest when the body is no object, or names another key than the header.
+    """
+    if not isinstance(document.value, dict):
+        raise InvalidRequest("The body must be a JSON object.", problems=(FieldProblem("", "must be an object"),))
+    given = {name: value for name, value in document.value.items() if value is not None}
+    _same(given, "idempotency_key", key, "the Idempotency-Key header")
+    return given
+
+
 def admit(request: EnqueueRequest, definitions: Definitions, types: Types, *, id: str, now: datetime) -> Job:
     """The record of the requested job as enqueue would write it, its payload still inline.
 

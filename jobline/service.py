@@ -170,7 +170,7 @@ class Service:
         return None if queue is None else self.types.find(queue.worker, job.type)
 
     def secrets_of(self, body: Any) -> list[str]:
-        """The secrets in the body of an enqueue request (parsed JSON), or of many; nothing need be right about it."""
+        """The secrets in the body of an enqueue request (parsed JSON), of many, or of an event; nothing need be right about it."""
         found: list[str] = []
         requests = [body]
         if isinstance(body, dict) and isinstance(body.get("jobs"), list):
@@ -180,6 +180,10 @@ class Service:
                 for types in self.types.workers.values():
                     if (kind := types.get(request["type"])) is not None and kind.secret:
                         found += secrets_in(request.get("payload"), kind.schema)
+        if isinstance(body, dict) and isinstance(body.get("event"), dict):
+            # Of an event nobody knows yet which types it is for: what any of them would hide.
+            kinds = [kind for types in self.types.workers.values() for kind in types.values() if kind.secret]
+            found += [secret for kind in kinds for secret in secrets_in(body["event"], kind.schema)]
         return found
 
     def why(self, job: Job) -> Reason:

@@ -1,4 +1,4 @@
-"""Cancel against start, a hundred and fifty times: what the API answered agrees with what was done.
+"""Cancel against start, three hundred times: what the API answered agrees with what was done.
 
 The ledger is independent of the records: the receipts that `send_email` puts into the bucket for every message it sent.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from jobline.local_stack import LocalStack
 from tests.e2e.client import Answer, Client
 
-ROUNDS = 150
+ROUNDS = 300
 AT_ONCE = 6
 LONGEST_WAIT = 0.6
 """Seconds between enqueue and cancel, at most: about as long as a start takes on a busy machine."""

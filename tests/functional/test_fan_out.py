@@ -143,6 +143,10 @@ def test_children_say_whose_they_are_and_cancel_with_nobody() -> None:
     assert shop.job(later.id).status is Status.DONE
 
 
+def test_what_any_type_hides_is_known_for_a_secret_in_an_event_too() -> None:
+    assert "hush-hush" in Shop().api.service.secrets_of({"event": {"token": "hush-hush", "n": 1}})
+
+
 def live(at: int, way: str) -> Spoiled:
     """A publication from its request to its end under one fault."""
     shop, store = Shop(), Spoiled()
